@@ -1,0 +1,39 @@
+"""Starts the workbench: settings -> service -> page. Port and host: GRADIO_SERVER_PORT, GRADIO_SERVER_NAME."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from mtl.errors import MtlError
+from mtl.service.service import Service
+from mtl.settings import from_environment
+from mtl.ui.app import build_ui
+from mtl.ui.theme import CSS, theme
+
+
+def main() -> int:
+    """Serves until it is interrupted; 2 where a setting or the checkpoint is wrong."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    try:
+        service = Service(from_environment())
+    except MtlError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    demo = build_ui(service)
+    service.warm_up()
+    demo.launch(
+        theme=theme(),
+        css=CSS,
+        footer_links=["api"],
+        max_file_size="20mb",
+        ssr_mode=False,
+        run_history=False,
+        show_error=False,
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

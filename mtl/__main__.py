@@ -1,0 +1,201 @@
+"""The command line: `python -m mtl train | evaluate | predict | embed`."""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from mtl.errors import ConfigError, MtlError
+
+if TYPE_CHECKING:
+    from mtl.data.batches import Source
+    from mtl.inference.predictor import Predictor
+    from mtl.training.events import Evaluated, RunEvent
+
+app = typer.Typer(
+    name="python -m mtl",
+    help="One sentence encoder, many tasks, one pass.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Checkpoint = Annotated[Path, typer.Argument(help="Folder of an mtl checkpoint.")]
+# typer reads these annotations at run time, on Python 3.10 too: hence Optional and not `| None`
+Names = Annotated[Optional[str], typer.Option(help="Labels between commas.")]
+
+
+@app.command()
+def train(
+    recipe: Annotated[Path, typer.Argument(help="A recipe, YAML.")],
+    output: Annotated[Path, typer.Option(help="Folder for the checkpoint.")],
+    data_root: Annotated[Path, typer.Option(help="Folder that the recipe's files are relative to.")] = Path(),
+    set_: Annotated[Optional[list[str]], typer.Option("--set", help="NAME=VALUE, such as training.epochs=1.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Train a model by a recipe and write its checkpoint. Ctrl-C stops and keeps the best so far."""
+    from mtl.inference.predictor import from_encoder
+    from mtl.training.events import RunEnded
+    from mtl.training.recipe import build_tasks, load_recipe, load_sources, provenance
+    from mtl.training.trainer import train as run
+
+    wanted = load_recipe(recipe, set_ or ())
+    tasks = build_tasks(wanted, data_root)
+    sources = load_sources(wanted, tasks, data_root, "train")
+    validation = load_sources(wanted, tasks, data_root, "validation")
+    predictor = from_encoder(
+        wanted.encoder,
+        tasks,
+        pooling=wanted.pooling,
+        max_tokens=wanted.max_tokens,
+        device=device,
+        precision=wanted.training.precision,
+        seed=wanted.training.seed,
+    )
+    stop: list[int] = []
+    signal.signal(signal.SIGINT, lambda *_: stop.append(1))
+    for event in run(predictor, sources, validation, wanted.training, should_stop=lambda: bool(stop)):
+        _report(event)
+        if isinstance(event, RunEnded):
+            predictor.save(output, meta={"provenance": provenance(wanted)})
+            typer.echo(f"wrote {output} (best of step {event.best_step}); now its test figures")
+    _test(output, load_sources(wanted, tasks, data_root, "test"), device)
+
+
+@app.command()
+def evaluate(
+    checkpoint: Checkpoint,
+    task: Annotated[str, typer.Option(help="A task of the checkpoint.")],
+    data: Annotated[Path, typer.Option(help="A labelled file.")],
+    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+    among: Names = None,
+    map_: Annotated[Optional[str], typer.Option("--map", help="Renames gold labels: old=new,old=new.")] = None,
+) -> None:
+    """Score one task of a checkpoint on a labelled file. `--among a,b` restricts the head's choice."""
+    from mtl.data import tables
+    from mtl.evaluation.evaluate import evaluate as score
+    from mtl.inference.predictor import load
+
+    predictor = load(checkpoint)
+    rows = tables.examples(tables.read(data), [predictor.task(task)], rename=_pairs(map_))
+    found = score(predictor, task, rows, labels=among.split(",") if among else None)
+    if json_:
+        typer.echo(
+            json.dumps({"task": found.task, "kind": found.kind, "examples": found.examples, "metrics": found.metrics})
+        )
+        return
+    typer.echo(f"{found.task} ({found.kind}), {found.examples} examples")
+    for name, value in found.metrics.items():
+        typer.echo(f"  {name:10} {value:.4f}")
+
+
+@app.command()
+def predict(
+    checkpoint: Checkpoint,
+    file: Annotated[Path, typer.Argument(help="A table with a column 'text'.")],
+    output: Annotated[Path, typer.Option(help="A .jsonl, .csv or .parquet file.")],
+) -> None:
+    """Add the answer of every single-text task to each row of a table."""
+    from mtl.inference.export import prediction_rows, write_rows
+
+    predictor, texts = _open(checkpoint, file)
+    write_rows(output, prediction_rows(texts, predictor.analyze(texts)))
+    typer.echo(f"wrote {len(texts)} rows to {output}")
+
+
+@app.command()
+def embed(
+    checkpoint: Checkpoint,
+    file: Annotated[Path, typer.Argument(help="A table with a column 'text'.")],
+    output: Annotated[Path, typer.Option(help="A .parquet, .jsonl or .csv file.")],
+) -> None:
+    """Write the sentence vector of each row of a table."""
+    from mtl.inference.export import write_rows
+
+    predictor, texts = _open(checkpoint, file)
+    vectors = predictor.encode(texts).tolist()
+    write_rows(output, [{"text": t, "vector": v} for t, v in zip(texts, vectors, strict=True)])
+    typer.echo(f"wrote {len(texts)} vectors to {output}")
+
+
+def _test(folder: Path, sources: list[Source], device: str) -> None:
+    """Scores the weights as they were stored, rounded, and writes the model card."""
+    from mtl.inference.predictor import load
+    from mtl.training.model_card import score_sources, write_card
+
+    predictor = load(folder, device=device)
+    predictor.meta["test"] = score_sources(predictor, sources)
+    predictor.save(folder)
+    write_card(folder, predictor)
+
+
+def _open(checkpoint: Path, file: Path) -> tuple[Predictor, list[str]]:
+    from mtl.data import tables
+    from mtl.inference.predictor import load
+
+    rows = tables.examples(tables.read(file), [])
+    return load(checkpoint), [row.texts[0] for row in rows]
+
+
+def _pairs(text: str | None) -> dict[str, str]:
+    pairs = {}
+    for part in text.split(",") if text else ():
+        old, equals, new = part.partition("=")
+        if not (old and equals and new):
+            raise ConfigError(f"--map {part!r}: say OLD=NEW, several between commas")
+        pairs[old] = new
+    return pairs
+
+
+def _report(event: RunEvent) -> None:
+    from mtl.training.events import Evaluated, RunStarted, StepEnded
+
+    if isinstance(event, RunStarted):
+        learning, total = sum(event.trainable.values()), sum(event.total.values())
+        typer.echo(f"{event.policy} {learning:,} of {total:,} parameters learn, {event.steps} steps on {event.device}")
+        typer.echo("shares: " + ", ".join(f"{name} {share:.1%}" for name, share in event.shares.items()))
+        for warning in event.warnings:
+            typer.echo(f"warning: {warning}")
+    elif isinstance(event, StepEnded) and (event.step % 50 == 0 or event.step == 1):
+        losses = " ".join(f"{name} {loss:.3f}" for name, loss in event.losses.items())
+        kept = "" if event.retention is None else f" retention {event.retention:.3f}"
+        typer.echo(f"step {event.step} {event.source}: {losses}{kept} ({event.tokens / event.seconds:.0f} tokens/s)")
+    elif isinstance(event, Evaluated):
+        typer.echo(_scores(event))
+
+
+def _scores(event: Evaluated) -> str:
+    lines = [f"validation after step {event.step}: {event.composite:.4f}"]
+    for score in event.scores:
+        metrics = ", ".join(f"{name} {value:.4f}" for name, value in score.metrics.items())
+        lines.append(f"  {score.source} {score.task}: {metrics}")
+    return "\n".join(lines)
+
+
+@contextmanager
+def _one_sentence() -> Iterator[None]:
+    """What a user caused ends with its sentence on stderr and exit code 2."""
+    try:
+        yield
+    except MtlError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(2)
+
+
+def main() -> None:
+    """Runs the command line."""
+    logging.basicConfig(level=logging.WARNING)
+    with _one_sentence():
+        app()
+
+
+if __name__ == "__main__":
+    main()

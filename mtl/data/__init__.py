@@ -1,0 +1,1 @@
+"""Files and rows -> examples -> batches of tokens. Knows tasks only by the protocol in `mtl.tasks.base`."""

@@ -1,0 +1,108 @@
+"""Examples -> batches of tokens, close in length and bounded in tokens. Knows no model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from mtl.data.tokenization import TextTokenizer
+from mtl.tasks.base import Task
+from mtl.types import Example, Tokens
+
+
+@dataclass(frozen=True)
+class Source:
+    """One data set with the weight that sampling gives it."""
+
+    name: str
+    examples: Sequence[Example]
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some examples of one source; `targets` has the tasks that any of them speaks for.
+
+    texts are in the order of `inputs`: of pairs, all left texts and then all right ones.
+    """
+
+    source: str
+    texts: tuple[str, ...]
+    inputs: Tokens
+    targets: Mapping[str, Tensor]
+
+
+def cut(lengths: Sequence[int], order: Sequence[int], *, max_tokens: int, max_rows: int) -> list[list[int]]:
+    """Cuts `order` (indices into `lengths`) into runs that hold `max_tokens` when padded to their longest."""
+    runs: list[list[int]] = []
+    longest = 0
+    for index in order:
+        longest = max(longest, lengths[index])
+        if runs and len(runs[-1]) < max_rows and longest * (len(runs[-1]) + 1) <= max_tokens:
+            runs[-1].append(index)
+        else:
+            runs.append([index])
+            longest = lengths[index]
+    return runs
+
+
+def by_length(lengths: Sequence[int], *, max_tokens: int, max_rows: int = 512) -> list[list[int]]:
+    """All rows, longest first, so that memory peaks in the first batch."""
+    order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
+    return cut(lengths, order, max_tokens=max_tokens, max_rows=max_rows)
+
+
+def shuffled(
+    lengths: Sequence[int], rng: np.random.Generator, *, max_tokens: int, max_rows: int, pool: int = 2048
+) -> list[list[int]]:
+    """All rows once, in random order, but alike in length within a batch: sorted in pools of `pool` rows."""
+    order = rng.permutation(len(lengths))
+    runs: list[list[int]] = []
+    for start in range(0, len(order), pool):
+        part = sorted((int(i) for i in order[start : start + pool]), key=lambda index: lengths[index])
+        runs += cut(lengths, part, max_tokens=max_tokens, max_rows=max_rows)
+    return [runs[i] for i in rng.permutation(len(runs))]
+
+
+def row_lengths(rows: Sequence[Example], tokenizer: TextTokenizer) -> list[int]:
+    """Tokens of each row, of both its texts where it has two."""
+    counts = tokenizer.lengths([text for row in rows for text in row.texts])
+    places = iter(counts)
+    return [sum(next(places) for _ in row.texts) for row in rows]
+
+
+def collate(source: str, rows: Sequence[Example], tasks: Sequence[Task], tokenizer: TextTokenizer) -> Batch:
+    """Rows -> one batch; a target that a row lacks is encoded as missing."""
+    texts = tuple(row.texts[side] for side in range(len(rows[0].texts)) for row in rows)
+    tokens = tokenizer(texts)
+    targets = {
+        task.name: task.encode_targets([row.targets.get(task.name) for row in rows], tokens)
+        for task in tasks
+        if any(task.name in row.targets for row in rows)
+    }
+    return Batch(source, texts, tokens, targets)
+
+
+def endless(
+    source: Source,
+    tasks: Sequence[Task],
+    tokenizer: TextTokenizer,
+    rng: np.random.Generator,
+    *,
+    max_tokens: int,
+    max_rows: int,
+) -> Iterator[Batch]:
+    """Batches of one source, pass after pass, each pass in a new order."""
+    lengths = row_lengths(source.examples, tokenizer)
+    while True:
+        for rows in shuffled(lengths, rng, max_tokens=max_tokens, max_rows=max_rows):
+            yield collate(source.name, [source.examples[i] for i in rows], tasks, tokenizer)
+
+
+def count_batches(source: Source, tokenizer: TextTokenizer, *, max_tokens: int, max_rows: int) -> int:
+    """Batches in one pass over a source (as good as exact: the cut depends a little on the order)."""
+    lengths = row_lengths(source.examples, tokenizer)
+    return len(shuffled(lengths, np.random.default_rng(0), max_tokens=max_tokens, max_rows=max_rows))

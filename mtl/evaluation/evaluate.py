@@ -1,0 +1,54 @@
+"""Scores of a model on examples, computed from the same calls that a user makes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from mtl.errors import ConfigError, DataError
+from mtl.inference.predictor import Predictor
+from mtl.tasks.base import choices
+from mtl.tasks.classification import among
+from mtl.types import Example, LabelScores, Prediction
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The metrics of one task on some examples."""
+
+    task: str
+    kind: str
+    examples: int
+    metrics: Mapping[str, float]
+
+
+def evaluate(
+    predictor: Predictor, task_name: str, rows: Sequence[Example], *, labels: Collection[str] | None = None
+) -> Evaluation:
+    """Scores one task on the rows that have a target for it; `labels` restricts the head's choice.
+
+    Raises:
+        ConfigError: for an unknown task, or `labels` that the task does not have.
+        DataError: where no row has a target.
+    """
+    task = predictor.task(task_name)
+    known = [row for row in rows if task_name in row.targets]
+    if not known:
+        raise DataError(f"no row has a target for task {task_name!r}")
+    texts = [[row.texts[side] for row in known] for side in range(task.n_texts)]
+    found = (
+        predictor.analyze(texts[0], tasks=[task_name])
+        if task.n_texts == 1
+        else predictor.analyze_pairs(texts[0], texts[1], tasks=[task_name])
+    )
+    predictions: list[Prediction] = [analysis[task_name] for analysis in found]
+    if labels is not None:
+        unknown = sorted(set(labels) - set(task.labels))
+        if unknown or task.kind != "classification":
+            raise ConfigError(
+                f"task {task_name!r} cannot be restricted to {choices(sorted(labels))}; "
+                f"it has {choices(task.labels) or 'no labels'}"
+            )
+        predictions = [among(p, labels) if isinstance(p, LabelScores) else p for p in predictions]
+    metrics = task.score(predictions, [row.targets[task_name] for row in known])
+    return Evaluation(task_name, task.kind, len(known), metrics)

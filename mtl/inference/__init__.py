@@ -1,0 +1,1 @@
+"""Texts -> predictions, fast; vectors -> maps. Knows nothing of training."""

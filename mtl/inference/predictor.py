@@ -1,0 +1,275 @@
+"""A model in use: texts in, predictions out, one encoder pass for every task.
+
+`mtl.load(folder)` gives a `Predictor`; `from_encoder` starts a new one on a pre-trained encoder.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import tempfile
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from mtl.data.batches import by_length
+from mtl.data.tokenization import TextTokenizer
+from mtl.errors import CheckpointError, ConfigError
+from mtl.model import checkpoint
+from mtl.model.encoder import Encoder
+from mtl.model.multitask import MultiTaskModel
+from mtl.model.pooling import Pooling, PoolingMode
+from mtl.model.precision import Precision, autocast, best_device
+from mtl.tasks import Task, from_spec
+from mtl.types import Analysis, Encoding, Prediction, Tokens
+
+BATCH_TOKENS = 4096
+"""Padded tokens of one inference batch: bounds memory, however large the input."""
+
+
+class Predictor:
+    """A multi-task model with its tokenizer and its tasks.
+
+    Blank text is accepted: it gets a vector and no spans. Results come in the caller's order.
+    """
+
+    def __init__(
+        self,
+        model: MultiTaskModel,
+        tokenizer: TextTokenizer,
+        tasks: Sequence[Task],
+        *,
+        tokenizer_files: Mapping[str, bytes],
+        meta: Mapping[str, object] | None = None,
+        precision: Precision = "auto",
+    ) -> None:
+        self.model = model.eval()
+        self.tokenizer = tokenizer
+        self.tasks = tuple(tasks)
+        self.tokenizer_files = dict(tokenizer_files)
+        self.meta = dict(meta or {})
+        self.precision: Precision = precision
+
+    def task(self, name: str) -> Task:
+        """The task of that name.
+
+        Raises:
+            ConfigError: where there is none.
+        """
+        for task in self.tasks:
+            if task.name == name:
+                return task
+        raise ConfigError(f"the model has no task {name!r}; it has {', '.join(t.name for t in self.tasks) or 'none'}")
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Sentence vectors (len(texts), H), float32, unit length."""
+        return np.stack([a.vector for a in self.analyze(texts, tasks=())]) if texts else self._no_vectors()
+
+    def similarity(self, left: Sequence[str], right: Sequence[str]) -> NDArray[np.float32]:
+        """Cosines (len(left), len(right)) of the sentence vectors."""
+        scores: NDArray[np.float32] = self.encode(left) @ self.encode(right).T
+        return scores
+
+    def analyze(self, texts: Sequence[str], tasks: Collection[str] | None = None) -> list[Analysis]:
+        """Every single-text task (or those named in `tasks`) on each text, from one encoder pass.
+
+        Raises:
+            ConfigError: for a task that the model does not have or that compares two texts.
+        """
+        return self._run([(text,) for text in texts], self._chosen(tasks, 1))
+
+    def analyze_pairs(
+        self, left: Sequence[str], right: Sequence[str], tasks: Collection[str] | None = None
+    ) -> list[Analysis]:
+        """Every two-text task (or those named in `tasks`) on each pair; vectors are (2, H).
+
+        Raises:
+            ConfigError: where the lists differ in length, or for a task that is not one of two texts.
+        """
+        if len(left) != len(right):
+            raise ConfigError(f"pairs need two lists of one length, got {len(left)} and {len(right)} texts")
+        return self._run(list(zip(left, right, strict=True)), self._chosen(tasks, 2))
+
+    def truncated_at(self, text: str) -> int | None:
+        """The character up to which a text is read, None if to its end."""
+        return self.tokenizer([text]).truncated_at[0]
+
+    def copy(self) -> Predictor:
+        """A predictor with weights of its own: training it leaves this one as it is."""
+        return Predictor(
+            copy.deepcopy(self.model),
+            self.tokenizer,
+            self.tasks,
+            tokenizer_files=self.tokenizer_files,
+            meta=self.meta,
+            precision=self.precision,
+        )
+
+    def add_task(self, task: Task) -> None:
+        """Gives the model a fresh head for `task`; a task of the same name is replaced."""
+        encoder = self.model.encoder
+        self.model.heads[task.name] = task.build_head(encoder.width, encoder.n_layers).to(self.model.device)
+        self.model.eval()
+        self.tasks = (*(t for t in self.tasks if t.name != task.name), task)
+
+    def save(self, folder: str | Path, *, meta: Mapping[str, object] | None = None) -> Path:
+        """Writes a checkpoint folder that mtl, sentence-transformers and transformers load."""
+        folder = Path(folder)
+        kept = {k: v for k, v in self.meta.items() if k not in ("format", "max_tokens", "pooling", "tasks")}
+        checkpoint.save(
+            folder,
+            self.model,
+            meta={"tasks": [task.to_spec() for task in self.tasks], **kept, **(meta or {})},
+            tokenizer_files=self.tokenizer_files,
+            max_tokens=self.tokenizer.max_tokens,
+        )
+        return folder
+
+    def _chosen(self, names: Collection[str] | None, n_texts: int) -> list[Task]:
+        if names is None:
+            return [task for task in self.tasks if task.n_texts == n_texts]
+        chosen = [self.task(name) for name in names]
+        for task in chosen:
+            if task.n_texts != n_texts:
+                verb = "analyze_pairs" if task.n_texts == 2 else "analyze"
+                raise ConfigError(f"task {task.name!r} takes {task.n_texts} text(s) at a time; use {verb}")
+        return chosen
+
+    def _run(self, rows: Sequence[tuple[str, ...]], tasks: Sequence[Task]) -> list[Analysis]:
+        if not rows:
+            return []
+        counts = iter(self.tokenizer.lengths([text for row in rows for text in row]))
+        lengths = [max(next(counts) for _ in row) for row in rows]
+        results: list[Analysis | None] = [None] * len(rows)
+        for places in by_length(lengths, max_tokens=max(1, BATCH_TOKENS // len(rows[0]))):
+            texts = [rows[place][side] for side in range(len(rows[0])) for place in places]
+            for place, result in zip(places, self._batch(texts, tasks, len(places)), strict=True):
+                results[place] = result
+        return [result for result in results if result is not None]
+
+    @torch.inference_mode()
+    def _batch(self, texts: Sequence[str], tasks: Sequence[Task], n_rows: int) -> list[Analysis]:
+        tokens = self.tokenizer(texts)
+        device = self.model.device
+        with autocast(device, self.precision):
+            encoding = self.model.encode(tokens.to(device))
+            outputs = self.model.read(encoding, [task.name for task in tasks])
+        decoded = {task.name: task.decode(outputs[task.name], tokens) for task in tasks}
+        return _assemble(tokens, encoding, decoded, n_rows)
+
+    def _no_vectors(self) -> NDArray[np.float32]:
+        return np.zeros((0, self.model.encoder.width), dtype=np.float32)
+
+
+def _assemble(
+    tokens: Tokens, encoding: Encoding, decoded: Mapping[str, Sequence[Prediction]], n_rows: int
+) -> list[Analysis]:
+    vectors = functional.normalize(encoding.sentence.float(), dim=-1).cpu().numpy()
+    lengths = tokens.lengths.tolist()
+    results = []
+    for row in range(n_rows):
+        mine = range(row, len(lengths), n_rows)  # of a pair: its left text, then its right one
+        cuts = [tokens.truncated_at[i] for i in mine if tokens.truncated_at[i] is not None]
+        results.append(
+            Analysis(
+                predictions={name: values[row] for name, values in decoded.items()},
+                vector=vectors[row] if n_rows == len(lengths) else vectors[list(mine)],
+                n_tokens=sum(lengths[i] for i in mine),
+                truncated_at=cuts[0] if cuts else None,
+            )
+        )
+    return results
+
+
+def load(folder: str | Path, *, device: str = "auto", precision: Precision = "auto") -> Predictor:
+    """Reads a checkpoint folder; no network.
+
+    Raises:
+        CheckpointError: for a folder that is no checkpoint, or a damaged one.
+    """
+    folder = Path(folder)
+    parts = checkpoint.load(folder)
+    specs = parts.meta["tasks"]
+    try:
+        tasks = [from_spec(spec) for spec in specs]  # type: ignore[attr-defined]
+    except (ConfigError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{folder / 'mtl.json'}: its tasks cannot be read ({error})") from error
+    heads = {task.name: task.build_head(parts.encoder.width, parts.encoder.n_layers) for task in tasks}
+    for name, head in heads.items():
+        checkpoint.load_head(head, name, parts.head_state)
+    model = MultiTaskModel(parts.encoder, parts.pooling, heads)
+    model.to(best_device() if device == "auto" else device)
+    max_tokens = int(str(parts.meta.get("max_tokens", 256)))
+    tokenizer = TextTokenizer.from_file(folder / "tokenizer.json", max_tokens=max_tokens)
+    return Predictor(
+        model, tokenizer, tasks, tokenizer_files=parts.tokenizer_files, meta=parts.meta, precision=precision
+    )
+
+
+def from_encoder(
+    name: str,
+    tasks: Sequence[Task] = (),
+    *,
+    pooling: PoolingMode = "mean",
+    max_tokens: int = 256,
+    device: str = "auto",
+    precision: Precision = "auto",
+    seed: int = 0,
+) -> Predictor:
+    """A pre-trained encoder (a folder or a hub id) with fresh heads for `tasks`, drawn by `seed`.
+
+    Raises:
+        CheckpointError: where the encoder cannot be found or read.
+    """
+    from transformers import AutoModel, AutoTokenizer
+
+    try:
+        backbone = AutoModel.from_pretrained(name, dtype=torch.float32)
+        hub_tokenizer = AutoTokenizer.from_pretrained(name, use_fast=True)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"encoder {name!r} cannot be loaded ({str(error).splitlines()[0]}); "
+            "give a folder or a hub id that can be reached"
+        ) from error
+    positions = getattr(backbone.config, "max_position_embeddings", max_tokens + 2)
+    max_tokens = min(max_tokens, positions - 2)  # RoBERTa counts its positions from 2
+    hub_tokenizer.model_max_length = max_tokens
+    torch.manual_seed(seed)
+    return build(
+        Encoder(backbone),
+        hub_tokenizer,
+        tasks,
+        pooling=pooling,
+        max_tokens=max_tokens,
+        device=device,
+        precision=precision,
+    )
+
+
+def build(
+    encoder: Encoder,
+    hub_tokenizer: object,
+    tasks: Sequence[Task],
+    *,
+    pooling: PoolingMode,
+    max_tokens: int,
+    device: str = "auto",
+    precision: Precision = "auto",
+) -> Predictor:
+    """Puts an encoder, a transformers fast tokenizer and fresh heads together."""
+    with tempfile.TemporaryDirectory() as folder:
+        hub_tokenizer.save_pretrained(folder)  # type: ignore[attr-defined]
+        path = Path(folder) / "tokenizer.json"
+        settings = json.loads(path.read_text(encoding="utf-8"))
+        settings.update(truncation=None, padding=None)
+        path.write_text(json.dumps(settings, ensure_ascii=False), encoding="utf-8")
+        files = checkpoint.read_tokenizer_files(Path(folder))
+        tokenizer = TextTokenizer.from_file(path, max_tokens=max_tokens)
+    heads = {task.name: task.build_head(encoder.width, encoder.n_layers) for task in tasks}
+    model = MultiTaskModel(encoder, Pooling(pooling), heads)
+    model.to(best_device() if device == "auto" else device)
+    return Predictor(model, tokenizer, tasks, tokenizer_files=files, precision=precision)

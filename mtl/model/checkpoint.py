@@ -1,0 +1,195 @@
+"""The checkpoint folder: a plain encoder in the field's own layout, and beside it the heads.
+
+    config.json  model.safetensors  tokenizer files          AutoModel and AutoTokenizer load these
+    modules.json  sentence_bert_config.json  1_Pooling/  2_Normalize/       and sentence-transformers these
+    mtl.json  heads.safetensors                              tasks, provenance, metrics; the heads' weights
+
+Knows tasks only as plain settings. Nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from mtl.errors import CheckpointError
+from mtl.model.encoder import Encoder
+from mtl.model.multitask import MultiTaskModel
+from mtl.model.pooling import Pooling
+
+FORMAT = 1
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a checkpoint folder holds; `meta` is `mtl.json`, `head_state` has keys `name.parameter`."""
+
+    encoder: Encoder
+    pooling: Pooling
+    head_state: Mapping[str, Tensor]
+    meta: Mapping[str, object]
+    tokenizer_files: Mapping[str, bytes]
+
+
+def save(
+    folder: Path,
+    model: MultiTaskModel,
+    *,
+    meta: Mapping[str, object],
+    tokenizer_files: Mapping[str, bytes],
+    max_tokens: int,
+) -> None:
+    """Writes a checkpoint, weights rounded to half precision; each file appears whole or not at all.
+
+    `config.json` says float32, the type to compute in, so every loader widens the weights again.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in tokenizer_files.items():
+        _write(folder / name, content)
+    backbone = model.encoder.backbone
+    config = backbone.config.to_diff_dict()
+    config.update(architectures=[type(backbone).__name__], dtype="float32", model_type=backbone.config.model_type)
+    for machine_made in ("_name_or_path", "transformers_version", "torch_dtype"):
+        config.pop(machine_made, None)
+    width, mode = model.encoder.width, model.pooling.mode
+    _write_json(folder / "config.json", config)
+    _write_json(folder / "sentence_bert_config.json", {"max_seq_length": max_tokens, "do_lower_case": False})
+    kinds = ("Transformer", "Pooling", "Normalize")
+    modules = [
+        {
+            "idx": i,
+            "name": str(i),
+            "path": "" if i == 0 else f"{i}_{kind}",
+            "type": f"sentence_transformers.models.{kind}",
+        }
+        for i, kind in enumerate(kinds)
+    ]
+    _write_json(folder / "modules.json", modules)
+    pooling = {
+        "word_embedding_dimension": width,
+        "pooling_mode_cls_token": mode == "cls",
+        "pooling_mode_mean_tokens": mode == "mean",
+        "pooling_mode_max_tokens": mode == "max",
+        "pooling_mode_mean_sqrt_len_tokens": False,
+    }
+    _write_json(folder / "1_Pooling" / "config.json", pooling)
+    _write_json(folder / "2_Normalize" / "config.json", {})
+    _write_tensors(folder / "heads.safetensors", model.heads.state_dict())
+    _write_tensors(folder / "model.safetensors", backbone.state_dict())
+    _write_json(folder / "mtl.json", {"format": FORMAT, "max_tokens": max_tokens, "pooling": mode, **meta})
+
+
+def load(folder: Path) -> Parts:
+    """Reads a checkpoint without any network.
+
+    Raises:
+        CheckpointError: for a folder that is missing, is no checkpoint, or whose files are damaged or do
+            not belong together.
+    """
+    meta = read_meta(folder)
+    for name in ("config.json", "model.safetensors", "heads.safetensors", "tokenizer.json"):
+        if not (folder / name).is_file():
+            raise CheckpointError(f"{folder}: {name} is missing; copy the whole checkpoint folder again")
+    return Parts(
+        encoder=Encoder(_backbone(folder)),
+        pooling=Pooling(str(meta.get("pooling", "mean"))),  # type: ignore[arg-type]
+        head_state=_read_tensors(folder / "heads.safetensors"),
+        meta=meta,
+        tokenizer_files=read_tokenizer_files(folder),
+    )
+
+
+def read_meta(folder: Path) -> Mapping[str, object]:
+    """`mtl.json` of a checkpoint folder.
+
+    Raises:
+        CheckpointError: where the folder or the file is missing, damaged or of a newer format.
+    """
+    if not folder.is_dir():
+        raise CheckpointError(f"{folder}: no such folder; give the folder of an mtl checkpoint")
+    path = folder / "mtl.json"
+    if not path.is_file():
+        raise CheckpointError(f"{folder}: is no mtl checkpoint, mtl.json is missing; `python -m mtl train` writes one")
+    try:
+        meta = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{path}: is damaged ({error}); copy the checkpoint again") from error
+    if not isinstance(meta, dict) or meta.get("format") != FORMAT or "tasks" not in meta:
+        raise CheckpointError(f"{path}: is not of format {FORMAT}, the one that this version of mtl reads")
+    return meta
+
+
+def read_tokenizer_files(folder: Path) -> dict[str, bytes]:
+    """The tokenizer's files as they are, to be written beside the next checkpoint."""
+    return {name: (folder / name).read_bytes() for name in TOKENIZER_FILES if (folder / name).is_file()}
+
+
+def load_head(head: torch.nn.Module, name: str, state: Mapping[str, Tensor]) -> None:
+    """Puts the tensors `name.*` into a head.
+
+    Raises:
+        CheckpointError: where they do not fit it.
+    """
+    mine = {key[len(name) + 1 :]: value.float() for key, value in state.items() if key.startswith(f"{name}.")}
+    try:
+        head.load_state_dict(mine)
+    except RuntimeError as error:
+        raise CheckpointError(f"heads.safetensors does not fit task {name!r} of mtl.json; copy both again") from error
+
+
+def _backbone(folder: Path) -> torch.nn.Module:
+    from transformers import AutoConfig, AutoModel
+
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{folder / 'config.json'}: describes no encoder ({error})") from error
+    backbone: torch.nn.Module = AutoModel.from_config(config, dtype=torch.float32)
+    state = _read_tensors(folder / "model.safetensors")
+    try:
+        backbone.load_state_dict({key: value.float() for key, value in state.items()})
+    except RuntimeError as error:
+        raise CheckpointError(f"{folder}: model.safetensors does not fit config.json; copy both again") from error
+    return backbone
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}: is damaged or cut short ({error}); copy the file again") from error
+
+
+def _write_tensors(path: Path, state: Mapping[str, Tensor]) -> None:
+    half = {k: v.half().contiguous().cpu() if v.is_floating_point() else v.contiguous().cpu() for k, v in state.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    save_file(half, part, metadata={"format": "pt"})
+    part.replace(path)
+
+
+def _write_json(path: Path, value: object) -> None:
+    _write(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    part.write_bytes(content)
+    part.replace(path)

@@ -1,0 +1,86 @@
+"""The small networks on top. Each reads an `Encoding`, so training and fast inference share them.
+
+Knows shapes and numbers of labels, not what a label means.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mtl.types import Encoding
+
+LayerChoice = Literal["last", "mix", "all"]
+
+
+class SentenceHead(nn.Module):
+    """Classifies the pooled vector; a second one may be stacked in as the hidden layer."""
+
+    def __init__(self, width: int, n_labels: int, *, hidden: int = 0, dropout: float = 0.1) -> None:
+        super().__init__()
+        self.network = _network(width, n_labels, hidden=hidden, dropout=dropout)
+
+    def forward(self, encoding: Encoding) -> Tensor:
+        """-> logits (B, L)."""
+        logits: Tensor = self.network(encoding.sentence)
+        return logits
+
+
+class TokenHead(nn.Module):
+    """Classifies every token from the encoder's layers and the casing of the caller's own text.
+
+    layers: `last`, `mix` (one learned weight a layer, as in Peters et al. 2018, "Deep contextualized
+    word representations") or `all` (concatenated). With a frozen encoder `all` is far better.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        n_labels: int,
+        *,
+        n_layers: int,
+        layers: LayerChoice = "all",
+        n_shapes: int = 0,
+        hidden: int = 256,
+        dropout: float = 0.1,
+    ) -> None:
+        """`n_layers` counts the encoder's layers; the embeddings' output comes on top of them."""
+        super().__init__()
+        self.layers = layers
+        self.n_shapes = n_shapes
+        if layers == "mix":
+            self.mix = nn.Parameter(torch.zeros(n_layers + 1))
+        size = width * (n_layers + 1) if layers == "all" else width
+        self.network = _network(size + n_shapes, n_labels, hidden=hidden, dropout=dropout)
+
+    def forward(self, encoding: Encoding) -> Tensor:
+        """-> logits (N, L)."""
+        states = encoding.layers[-1]
+        if self.layers == "all":
+            states = torch.cat(encoding.layers, dim=-1)
+        elif self.layers == "mix":
+            weights = self.mix.softmax(0)
+            states = torch.stack([weight * layer for weight, layer in zip(weights, encoding.layers, strict=True)]).sum(
+                0
+            )
+        if self.n_shapes:
+            states = torch.cat([states, encoding.word_shape.to(states.dtype)], dim=-1)
+        logits: Tensor = self.network(states)
+        return logits
+
+
+class CosineHead(nn.Module):
+    """Compares the two halves of a batch of pairs; has no parameters."""
+
+    def forward(self, encoding: Encoding) -> Tensor:
+        """-> cosine (B/2,) of each left text and its right one."""
+        left, right = encoding.sentence.float().chunk(2)
+        return functional.cosine_similarity(left, right)
+
+
+def _network(size: int, n_labels: int, *, hidden: int, dropout: float) -> nn.Sequential:
+    first: list[nn.Module] = [nn.Linear(size, hidden), nn.GELU(), nn.Dropout(dropout)] if hidden else []
+    return nn.Sequential(nn.Dropout(dropout), *first, nn.Linear(hidden or size, n_labels))

@@ -1,0 +1,1 @@
+"""The verbs that every front end calls. Knows neither page nor protocol."""

@@ -1,0 +1,151 @@
+"""A training run in a thread of its own: it gathers events, pages read them. One runs, the others wait."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal
+
+from mtl.errors import MtlError
+from mtl.training.events import Evaluated, RunEnded, RunEvent, RunStarted, StepEnded
+
+logger = logging.getLogger(__name__)
+
+RunState = Literal["waiting", "running", "ended", "failed"]
+Work = Callable[[Callable[[], bool]], Iterator[RunEvent]]
+
+
+class TrainingSlot:
+    """Lets one run train at a time, first come, first served."""
+
+    def __init__(self) -> None:
+        self._turn = threading.Condition()
+        self._line: list[Run] = []
+
+    def join(self, run: Run) -> None:
+        """Takes a place at the end of the line."""
+        with self._turn:
+            self._line.append(run)
+
+    def wait(self, run: Run) -> None:
+        """Returns when it is this run's turn, or it was stopped meanwhile."""
+        with self._turn:
+            self._turn.wait_for(lambda: self._line[0] is run or run.stopped)
+
+    def leave(self, run: Run) -> None:
+        """Gives the place back."""
+        with self._turn:
+            self._line.remove(run)
+            self._turn.notify_all()
+
+    def wake(self) -> None:
+        """Lets those who wait look again."""
+        with self._turn:
+            self._turn.notify_all()
+
+    def ahead(self, run: Run) -> int:
+        """How many runs come before this one."""
+        with self._turn:
+            return self._line.index(run) if run in self._line else 0
+
+
+class RunRecord:
+    """What is known of a run: `events` only grows, so a page that comes back reads it from the start."""
+
+    def __init__(self, name: str, state: RunState, events: Sequence[RunEvent] = ()) -> None:
+        self.name = name
+        self.state: RunState = state
+        self.events: list[RunEvent] = list(events)
+        self.error: str | None = None
+
+    @property
+    def active(self) -> bool:
+        """Whether it waits or trains."""
+        return self.state in ("waiting", "running")
+
+    @property
+    def started(self) -> RunStarted | None:
+        return next((e for e in self.events if isinstance(e, RunStarted)), None)
+
+    @property
+    def steps(self) -> list[StepEnded]:
+        return [e for e in self.events if isinstance(e, StepEnded)]
+
+    @property
+    def evaluations(self) -> list[Evaluated]:
+        return [e for e in self.events if isinstance(e, Evaluated)]
+
+    @property
+    def ended(self) -> RunEnded | None:
+        return next((e for e in reversed(self.events) if isinstance(e, RunEnded)), None)
+
+    @property
+    def ahead(self) -> int:
+        """Runs that come first while it waits."""
+        return 0
+
+
+class Run(RunRecord):
+    """A run that this process trains.
+
+    work      takes a question, "shall I stop?", and yields events
+    finished  called with `RunEnded`, before the state becomes `ended`
+    alive     asked before each step; a run that nobody watches any more stops
+    """
+
+    def __init__(
+        self,
+        name: str,
+        work: Work,
+        slot: TrainingSlot,
+        *,
+        finished: Callable[[RunEnded], None],
+        alive: Callable[[], bool],
+    ) -> None:
+        super().__init__(name, "waiting")
+        self._work, self._slot, self._finished, self._alive = work, slot, finished, alive
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"training {name}", daemon=True)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether somebody asked it to stop."""
+        return self._stop.is_set()
+
+    @property
+    def ahead(self) -> int:
+        """Runs that come first while it waits."""
+        return self._slot.ahead(self)
+
+    def start(self) -> None:
+        """Begins, or takes its place in the line."""
+        self._slot.join(self)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Asks it to end before its next step; the best model so far is kept."""
+        self._stop.set()
+        self._slot.wake()
+
+    def join(self, timeout_s: float | None = None) -> None:
+        """Waits for its end."""
+        self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        try:
+            self._slot.wait(self)
+            self.state = "running"
+            for event in self._work(lambda: self.stopped or not self._alive()):
+                if isinstance(event, RunEnded):
+                    self._finished(event)
+                self.events.append(event)
+            self.state = "ended"
+        except MtlError as error:
+            self.error, self.state = str(error), "failed"
+        except BaseException:
+            self.error, self.state = "The run failed by a fault of the program; the log has the details.", "failed"
+            logger.exception("training run %s failed", self.name)
+            raise
+        finally:
+            self._slot.leave(self)

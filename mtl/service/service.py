@@ -1,0 +1,251 @@
+"""What the app can do, as verbs over plain values. Limits and empty input are refused here, in a sentence.
+
+The shipped model is shared and never changed; a tuned model belongs to the session that made it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mtl.data import tables
+from mtl.errors import DataError, SessionError
+from mtl.inference import projection
+from mtl.inference.predictor import Predictor, load
+from mtl.service.recording import EXAMPLE_RUN, from_json
+from mtl.service.runs import Run, RunRecord, TrainingSlot
+from mtl.service.sessions import SessionStore
+from mtl.service.tuning import TuneRequest, start_run
+from mtl.settings import Settings
+from mtl.types import Analysis, LabelScores
+
+BASE = "default"
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A text of a searched list: its place in the list and its cosine to the query."""
+
+    place: int
+    text: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Cosines of every text with every text."""
+
+    texts: tuple[str, ...]
+    scores: NDArray[np.float32]
+    cut: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Texts for a map with columns to colour by (one value a text)."""
+
+    texts: tuple[str, ...]
+    columns: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class MapPoints:
+    """A corpus on the plane: what was read of each text, and where it lies (n, 2)."""
+
+    corpus: Corpus
+    analyses: tuple[Analysis, ...]
+    points: NDArray[np.float32]
+    method: str
+
+
+class Service:
+    """All verbs. Every verb on behalf of a person takes that person's session key first."""
+
+    def __init__(self, settings: Settings, *, base: Predictor | None = None) -> None:
+        self.settings = settings
+        self.base = base or load(settings.checkpoint)
+        self.sessions = SessionStore(ttl_s=settings.session_ttl_s, max_models=settings.max_models)
+        self.slot = TrainingSlot()
+
+    def warm_up(self) -> threading.Thread:
+        """Has UMAP compiled in the background."""
+        thread = threading.Thread(target=projection.warm_up, name="warm-up", daemon=True)
+        thread.start()
+        return thread
+
+    def models(self, key: str) -> list[str]:
+        """The names that `model` may take: the shipped one, then this session's own."""
+        return [BASE, *self.sessions.get(key).models]
+
+    def predictor(self, key: str, model: str) -> Predictor:
+        """A model by its name.
+
+        Raises:
+            SessionError: where this session has none of that name.
+        """
+        if model == BASE:
+            return self.base
+        found = self.sessions.get(key).models.get(model)
+        if found is None:
+            raise SessionError(f"Model {model!r} is not here any more; choose another one at the top.")
+        return found
+
+    def compare(self, key: str, model: str, left: str, right: str) -> float:
+        """The cosine of two texts, -1 to 1."""
+        texts = self._checked([left, right], what=("The first sentence", "The second sentence"))
+        predictor = self.predictor(key, model)
+        return float(predictor.similarity(texts[:1], texts[1:])[0, 0])
+
+    def matrix(self, key: str, model: str, lines: str, *, limit: int = 40) -> Matrix:
+        """Every line with every line."""
+        texts = self._lines(lines)
+        if not 2 <= len(texts) <= limit:
+            raise SessionError(f"The list has {len(texts)} sentences; a heat map takes 2 to {limit}, one a line.")
+        found = self.predictor(key, model).analyze(texts, tasks=())
+        vectors = np.stack([analysis.vector for analysis in found])
+        cut = tuple(i for i, analysis in enumerate(found) if analysis.truncated_at is not None)
+        return Matrix(tuple(texts), vectors @ vectors.T, cut)
+
+    def search(self, key: str, model: str, query: str, lines: str, *, top_k: int = 10) -> list[Hit]:
+        """The lines that are closest to a query, best first."""
+        query = self._checked([query], what=("The query",))[0]
+        texts = self._lines(lines)
+        scores = self.predictor(key, model).similarity([query], texts)[0]
+        best = np.argsort(-scores, kind="stable")[:top_k]
+        return [Hit(int(place), texts[place], float(scores[place])) for place in best]
+
+    def analyze(self, key: str, model: str, text: str) -> Analysis:
+        """Every single-text task on one text, in one pass."""
+        return self.predictor(key, model).analyze(self._checked([text], what=("The text",)))[0]
+
+    def corpus_from_lines(self, lines: str) -> Corpus:
+        """A corpus of pasted lines."""
+        return Corpus(tuple(self._lines(lines)), {})
+
+    def corpus_from_file(self, path: str | Path, text_column: str | None = None) -> Corpus:
+        """A corpus of a table: its column `text` (or the one that is named), the others to colour by."""
+        table = tables.read(path)
+        name = text_column or ("text" if "text" in table.columns else _longest_column(table))
+        table = tables.renamed_columns(table, {"text": name}) if name != "text" else table
+        if "text" not in table.columns and "tokens" not in table.columns:
+            raise DataError(f"{table.path.name}: has no column 'text'; it has {', '.join(table.columns)}")
+        if len(table.rows) > self.settings.max_points:
+            raise DataError(
+                f"{table.path.name}: has {len(table.rows):,} rows; a map takes {self.settings.max_points:,}, shorten it"
+            )
+        rows = tables.examples(table, [])
+        others = [c for c in table.columns if c not in ("text", "tokens", "tags", "spans")]
+        columns = {c: tuple(str(row.values.get(c) or "") for row in table.rows) for c in others}
+        texts = self._checked([row.texts[0] for row in rows], limit=self.settings.max_points)
+        return Corpus(tuple(texts), columns)
+
+    @cached_property
+    def sample_corpus(self) -> Corpus:
+        """The sentences that ship with the app."""
+        return self.corpus_from_file(self.settings.samples / "sentences.csv")
+
+    def read_corpus(self, key: str, model: str, corpus: Corpus) -> MapPoints:
+        """Encodes a corpus once and places it by PCA; each task's answer becomes a column."""
+        predictor = self.predictor(key, model)
+        if corpus is self.sample_corpus and predictor is self.base:
+            return self._sample_map
+        return self._read(predictor, corpus)
+
+    def refine(self, points: MapPoints) -> MapPoints:
+        """The same corpus placed by UMAP."""
+        vectors = np.stack([analysis.vector for analysis in points.analyses])
+        return MapPoints(points.corpus, points.analyses, projection.umap(vectors), "UMAP")
+
+    def tune(self, key: str, model: str, request: TuneRequest) -> Run:
+        """Starts a training run on a copy of a model; the result joins this session's models.
+
+        Raises:
+            SessionError: where this session has a run that is not over, or a limit is passed.
+            DataError: where the rows cannot be used.
+        """
+        session = self.sessions.get(key)
+        if session.run is not None and session.run.active:
+            raise SessionError("A run of yours is not over yet; stop it or wait for its end.")
+        session.n_runs += 1
+        name = f"tuned {session.n_runs}"
+        grace_s = self.settings.grace_s
+        clock = self.sessions.clock
+        session.run = start_run(
+            name,
+            self.predictor(key, model),
+            request,
+            self.settings,
+            self.slot,
+            keep=lambda predictor: self.sessions.add_model(session, name, predictor),
+            alive=lambda: clock() - session.seen < grace_s,
+        )
+        return session.run
+
+    def run(self, key: str) -> RunRecord | None:
+        """This session's latest run, also after a reload of the page; before its first one, the recorded example."""
+        return self.sessions.get(key).run or self.example_run
+
+    def stop(self, key: str) -> None:
+        """Ends this session's run before its next step, if there is one."""
+        run = self.sessions.get(key).run
+        if run is not None:
+            run.stop()
+
+    @cached_property
+    def example_run(self) -> RunRecord | None:
+        """A run on the sample data that ships with the app, for those who have not trained yet."""
+        path = self.settings.samples / EXAMPLE_RUN
+        return from_json(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+    @cached_property
+    def _sample_map(self) -> MapPoints:
+        return self._read(self.base, self.sample_corpus)
+
+    def _read(self, predictor: Predictor, corpus: Corpus) -> MapPoints:
+        found = predictor.analyze(corpus.texts)
+        columns: dict[str, tuple[str, ...]] = {}
+        for task in predictor.tasks:
+            if task.kind == "classification":
+                values = [analysis[task.name] for analysis in found]
+                columns[f"predicted {task.name}"] = tuple(v.label for v in values if isinstance(v, LabelScores))
+        vectors = np.stack([analysis.vector for analysis in found])
+        shown = Corpus(corpus.texts, {**columns, **corpus.columns})
+        return MapPoints(shown, tuple(found), projection.pca(vectors), "PCA")
+
+    def _lines(self, text: str) -> list[str]:
+        limit = self.settings.max_characters * 50
+        if len(text) > limit:
+            raise SessionError(f"The list has {len(text):,} characters; the limit is {limit:,}. Shorten it.")
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        return self._checked(lines)
+
+    def _checked(
+        self, texts: Sequence[str], *, what: Sequence[str] | None = None, limit: int | None = None
+    ) -> list[str]:
+        """The texts, where they are neither empty, nor too many, nor too long."""
+        limit = limit or self.settings.max_texts
+        if not texts:
+            raise SessionError("The list is empty; write one sentence a line.")
+        if len(texts) > limit:
+            raise SessionError(f"The list has {len(texts):,} texts; the limit is {limit:,}. Shorten it.")
+        for place, text in enumerate(texts):
+            name = what[place] if what else f"Text {place + 1}"
+            if not text.strip():
+                raise SessionError(f"{name} is empty; write something first.")
+            if len(text) > self.settings.max_characters:
+                raise SessionError(
+                    f"{name} has {len(text):,} characters; the limit is {self.settings.max_characters:,}. Shorten it."
+                )
+        return list(texts)
+
+
+def _longest_column(table: tables.Table) -> str:
+    """The column with the longest cells: most likely the text."""
+    sample = table.rows[:50]
+    return max(table.columns, key=lambda c: sum(len(str(row.values.get(c) or "")) for row in sample))

@@ -1,0 +1,128 @@
+"""A person's rows and choices -> a training run on a copy of a model. Knows sessions only as two callables."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mtl.data import tables
+from mtl.data.batches import Source
+from mtl.data.splits import split
+from mtl.errors import DataError, SessionError
+from mtl.inference.predictor import Predictor
+from mtl.service.runs import Run, TrainingSlot
+from mtl.settings import Settings
+from mtl.tasks import TASK_TYPES, Task, from_spec
+from mtl.tasks.base import choices
+from mtl.training.config import FreezePolicy, Retention, TrainConfig
+from mtl.training.events import RunEnded, RunEvent
+from mtl.training.trainer import train
+
+SOURCE = "your data"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuneRequest:
+    """What to learn and how.
+
+    path     a table; columns: what it calls our columns
+    heads    task kind -> name of the head that its targets train, an existing one or a new one
+    """
+
+    path: Path
+    heads: dict[str, str]
+    columns: dict[str, str] = field(default_factory=dict)
+    freeze: FreezePolicy = field(default_factory=lambda: FreezePolicy(encoder=True))
+    steps: int = 60
+    head_lr: float = 2e-3
+    encoder_lr: float = 5e-5
+    retention: bool = True
+    seed: int = 0
+
+
+def start_run(
+    name: str,
+    base: Predictor,
+    request: TuneRequest,
+    settings: Settings,
+    slot: TrainingSlot,
+    *,
+    keep: Callable[[Predictor], None],
+    alive: Callable[[], bool],
+) -> Run:
+    """Checks everything that can be checked, then starts the run. `base` is left as it is.
+
+    Raises:
+        SessionError, DataError, ConfigError: before anything starts.
+    """
+    if not 1 <= request.steps <= settings.max_steps:
+        raise SessionError(f"The number of steps is {request.steps}; choose 1 to {settings.max_steps}.")
+    table = tables.read(request.path, columns=request.columns)
+    if len(table.rows) > settings.max_rows:
+        raise DataError(f"{table.path.name}: has {len(table.rows):,} rows; the limit is {settings.max_rows:,}")
+    tasks = chosen_tasks(base, table, request.heads)
+    parts = split(tables.examples(table, tasks), seed=request.seed)
+    config = TrainConfig(
+        steps=request.steps,
+        freeze=request.freeze,
+        head_lr=request.head_lr,
+        encoder_lr=request.encoder_lr,
+        batch_rows=16,
+        batch_tokens=1024,
+        retention=Retention() if request.retention else None,
+        validate_every=max(1, request.steps // 4),
+        validation_rows=300,
+        seed=request.seed,
+    )
+    predictor = base.copy()
+    for task in tasks:
+        if task not in base.tasks:
+            predictor.add_task(task)
+
+    def work(should_stop: Callable[[], bool]) -> Iterator[RunEvent]:
+        deadline = time.monotonic() + settings.max_seconds
+        yield from train(
+            predictor,
+            [Source(SOURCE, parts.train)],
+            [Source(SOURCE, parts.validation)],
+            config,
+            should_stop=lambda: should_stop() or time.monotonic() > deadline,
+        )
+
+    def finished(_: RunEnded) -> None:
+        keep(predictor)
+
+    run = Run(name, work, slot, finished=finished, alive=alive)
+    run.start()
+    return run
+
+
+def chosen_tasks(base: Predictor, table: tables.Table, heads: dict[str, str]) -> list[Task]:
+    """The heads to train: an existing one where the name and the labels fit, else a new one for the data.
+
+    Raises:
+        DataError: where the table lacks the targets, or has labels that the named head does not know.
+        SessionError: where no head is named, or the name belongs to a head of another kind.
+    """
+    if not heads:
+        raise SessionError("No head is chosen; name at least one to train.")
+    existing = {task.name: task for task in base.tasks}
+    tasks = []
+    for kind, name in heads.items():
+        labels = TASK_TYPES[kind].labels_in(table.rows)
+        known = existing.get(name)
+        if known is None:
+            tasks.append(from_spec({"type": kind, "name": name, "labels": labels}))
+            continue
+        if known.kind != kind:
+            raise SessionError(f"Head {name!r} is of kind {known.kind}; choose another name for a {kind} head.")
+        unknown = sorted(set(labels) - set(known.labels))
+        if unknown:
+            raise DataError(
+                f"{table.path.name}: head {name!r} knows {choices(known.labels)}, the data also has "
+                f"{choices(unknown)}; give a new name to train a new head"
+            )
+        tasks.append(known)
+    return tasks

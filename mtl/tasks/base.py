@@ -1,0 +1,136 @@
+"""The contract of a task type: how a row becomes a target, a head an answer, and an answer a score.
+
+A new task type is one file that fulfils `Task` and one line in `mtl.tasks.TASK_TYPES`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import ClassVar, TypeVar
+
+import numpy as np
+from torch import Tensor, nn
+
+from mtl.errors import ConfigError, DataError
+from mtl.types import Prediction, Target, Tokens
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a table: its place as a person counts (the first row of data is 1) and its cells."""
+
+    number: int
+    values: Mapping[str, object]
+
+    def get(self, column: str) -> object:
+        """The cell, or None where it is absent, null, NaN or blank."""
+        value = self.values.get(column)
+        if value is None or (isinstance(value, str) and not value.strip()):
+            return None
+        return None if isinstance(value, float) and np.isnan(value) else value
+
+    def problem(self, column: str, expected: str) -> DataError:
+        """An error that names this row, the column, the value and what was expected."""
+        shown = repr(self.values.get(column))
+        shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
+        return DataError(f"row {self.number}, column {column!r}: {shown}; expected {expected}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task(ABC):
+    """What every task type knows. Instances are values: equal settings, equal tasks.
+
+    kind     the name of the type in recipes and in checkpoints
+    columns  the columns that hold its target; one of them suffices
+    n_texts  1 for a text, 2 for a pair
+    primary  the metric that stands for the task in a composite score
+    """
+
+    kind: ClassVar[str]
+    columns: ClassVar[tuple[str, ...]]
+    n_texts: ClassVar[int]
+    primary: ClassVar[str]
+
+    name: str
+    labels: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.name.replace("_", "").replace("-", "").isalnum():
+            raise ConfigError(f"task name {self.name!r}: use letters, digits, '_' and '-' only")
+        object.__setattr__(self, "labels", tuple(self.labels))
+        if len(set(self.labels)) != len(self.labels):
+            raise ConfigError(f"task {self.name!r}: a label stands twice in {', '.join(self.labels)}")
+
+    def has_target(self, row: Row) -> bool:
+        """Whether the row says anything for this task; a row that does not is not an error."""
+        return any(row.get(column) is not None for column in self.columns)
+
+    @abstractmethod
+    def parse(self, row: Row) -> Target:
+        """The target in a row for which `has_target` holds.
+
+        Raises:
+            DataError: naming row, column, value and what was expected.
+        """
+
+    @classmethod
+    def labels_in(cls, rows: Sequence[Row]) -> tuple[str, ...]:  # noqa: ARG003
+        """The labels that rows hold, sorted, for tasks whose labels come from the data.
+
+        Raises:
+            DataError: for a cell that cannot be read.
+        """
+        return ()
+
+    @abstractmethod
+    def build_head(self, width: int, n_layers: int) -> nn.Module:
+        """A fresh head for an encoder of `width` H and `n_layers`, which reads an `Encoding`."""
+
+    @abstractmethod
+    def encode_targets(self, targets: Sequence[Target | None], tokens: Tokens) -> Tensor:
+        """Targets as the tensor that `loss` takes; None is a missing target and weighs nothing."""
+
+    @abstractmethod
+    def loss(self, output: Tensor, targets: Tensor) -> Tensor:
+        """Scalar, a mean over what has a target."""
+
+    @abstractmethod
+    def decode(self, output: Tensor, tokens: Tokens) -> list[Prediction]:
+        """One prediction for each text, or for each pair."""
+
+    @abstractmethod
+    def score(self, predicted: Sequence[Prediction], gold: Sequence[Target]) -> dict[str, float]:
+        """Metrics by name; holds `primary`."""
+
+    def to_spec(self) -> dict[str, object]:
+        """Settings as plain values for `mtl.json`; `mtl.tasks.from_spec` reads them back."""
+        return {"type": self.kind, **asdict(self)}
+
+
+def of_kind(predicted: Sequence[Prediction], kind: type[Value]) -> list[Value]:
+    """The same list with its element type checked.
+
+    Raises:
+        TypeError: where a prediction is of another kind.
+    """
+    values: list[Value] = [value for value in predicted if isinstance(value, kind)]
+    if len(values) != len(predicted):
+        raise TypeError(f"expected predictions of kind {kind.__name__}")
+    return values
+
+
+def text_of(value: object) -> str:
+    """A cell as a label: 3 and 3.0 are both "3"."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value).strip()
+
+
+def choices(labels: Sequence[str]) -> str:
+    """Labels as a readable list, cut after twenty."""
+    shown = ", ".join(labels[:20])
+    return shown if len(labels) <= 20 else f"{shown} and {len(labels) - 20} more"

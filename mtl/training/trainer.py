@@ -1,0 +1,245 @@
+"""The training loop, a generator of events. Knows no file and no page.
+
+One source a batch, one batch a step; the plan of sources is drawn before the first step. The model of
+the predictor that is handed in is trained in place and ends with the weights of the best validation.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mtl.data.batches import Batch, Source, count_batches, endless
+from mtl.data.sampling import plan, shares
+from mtl.errors import ConfigError
+from mtl.evaluation.evaluate import evaluate
+from mtl.inference.predictor import Predictor
+from mtl.model.precision import autocast
+from mtl.training import freezing
+from mtl.training.config import TrainConfig
+from mtl.training.events import EndReason, Evaluated, RunEnded, RunEvent, RunStarted, SourceScore, StepEnded
+from mtl.training.retention import Teacher, retention_loss
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which source each step draws from."""
+
+    order: tuple[str, ...]
+    shares: dict[str, float]
+    steps_per_epoch: int
+
+
+def train(
+    predictor: Predictor,
+    sources: Sequence[Source],
+    validation: Sequence[Source],
+    config: TrainConfig,
+    *,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Iterator[RunEvent]:
+    """Trains and yields `RunStarted`, `StepEnded` for each step, `Evaluated` now and then, `RunEnded`.
+
+    `should_stop` is asked before each step; the run then validates once more and ends as usual.
+
+    Raises:
+        ConfigError: before the first step, where nothing can be trained or `select_by` names nothing.
+    """
+    run = _Run(predictor, sources, validation, config)
+    yield run.started()
+    yield from run.validate(0)
+    reason: EndReason = "finished"
+    for step in range(1, len(run.plan.order) + 1):
+        if should_stop():
+            reason = "stopped"
+            break
+        yield run.step(step)
+        if step % run.validate_every == 0 or step == len(run.plan.order):
+            yield from run.validate(step)
+            if run.out_of_patience():
+                reason = "early"
+                break
+    if reason == "stopped":
+        yield from run.validate(run.steps_done)
+    yield run.ended(reason)
+
+
+class _Run:
+    """The state of one run; `train` says in which order its parts happen."""
+
+    def __init__(
+        self, predictor: Predictor, sources: Sequence[Source], validation: Sequence[Source], config: TrainConfig
+    ) -> None:
+        self.predictor, self.config, self.validation = predictor, config, validation
+        self.model = predictor.model
+        self.device = self.model.device
+        torch.manual_seed(config.seed)
+        self.rng = np.random.default_rng(config.seed)
+        self.tasks = {task.name: task for task in predictor.tasks}
+        self.trained = {name for source in sources for row in source.examples for name in row.targets}
+        freezing.apply(self.model, config.freeze)
+        self.learning = [p for p in self.model.parameters() if p.requires_grad]
+        self._check()
+        self.teacher = None
+        if config.retention is not None and any(p.requires_grad for p in self.model.encoder.parameters()):
+            self.teacher = Teacher(predictor.copy())
+        self.plan = self._plan(sources)
+        self.batches = {source.name: self._batches(source) for source in sources}
+        self.optimizer = self._optimizer()
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._rate)
+        self.validate_every = config.validate_every or self.plan.steps_per_epoch
+        self.steps_done = 0
+        self.before: Evaluated | None = None
+        self.best: Evaluated | None = None
+        self.best_state: dict[str, Tensor] | None = None
+        self.validated_at: int | None = None
+        self.since_best = 0
+
+    def _check(self) -> None:
+        moving = {name for name in self.trained if any(p.requires_grad for p in self.model.heads[name].parameters())}
+        encoder_moves = any(p.requires_grad for p in self.model.encoder.parameters())
+        if not self.trained:
+            raise ConfigError("no row has a target for any task; nothing can be trained")
+        if not moving and not encoder_moves:
+            raise ConfigError(f"nothing would learn: {self.config.freeze.describe()} Release the encoder or a head")
+
+    def _plan(self, sources: Sequence[Source]) -> Plan:
+        size = {"max_tokens": self.config.batch_tokens, "max_rows": self.config.batch_rows}
+        counts = {s.name: count_batches(s, self.predictor.tokenizer, **size) for s in sources}
+        weights = {s.name: s.weight for s in sources}
+        share = shares(counts, weights, temperature=self.config.temperature)
+        epoch = max(1, round(sum(counts[name] * weights[name] for name in counts)))
+        steps = self.config.steps or max(1, round(self.config.epochs * epoch))
+        return Plan(tuple(plan(share, steps, self.rng)), share, epoch)
+
+    def _batches(self, source: Source) -> Iterator[Batch]:
+        tasks = [task for task in self.predictor.tasks if any(task.name in row.targets for row in source.examples)]
+        return endless(
+            source,
+            tasks,
+            self.predictor.tokenizer,
+            self.rng,
+            max_tokens=self.config.batch_tokens,
+            max_rows=self.config.batch_rows,
+        )
+
+    def _optimizer(self) -> torch.optim.Optimizer:
+        """Encoder and heads at their own rates; biases and norms (vectors) without decay."""
+        groups = []
+        for module, rate in ((self.model.encoder, self.config.encoder_lr), (self.model.heads, self.config.head_lr)):
+            for is_matrix, decay in ((True, self.config.weight_decay), (False, 0.0)):
+                chosen = [p for p in module.parameters() if p.requires_grad and (p.ndim > 1) == is_matrix]
+                groups.append({"params": chosen, "lr": rate, "weight_decay": decay})
+        return torch.optim.AdamW(groups)
+
+    def _rate(self, step: int) -> float:
+        total = len(self.plan.order)
+        rising = max(1, round(self.config.warmup * total))
+        return (step + 1) / rising if step < rising else max(0.0, (total - step) / max(1, total - rising))
+
+    def started(self) -> RunStarted:
+        policy = self.config.freeze
+        return RunStarted(
+            steps=len(self.plan.order),
+            policy=policy.describe(),
+            trainable=freezing.trainable_counts(self.model, policy),
+            total=freezing.total_counts(self.model),
+            shares=self.plan.shares,
+            warnings=freezing.warnings(self.model, policy, self.trained),
+            device=str(self.device),
+        )
+
+    def step(self, step: int) -> StepEnded:
+        start = time.monotonic()
+        batch = next(self.batches[self.plan.order[step - 1]])
+        freezing.set_train_mode(self.model, self.config.freeze)
+        with autocast(self.device, self.config.precision):
+            encoding = self.model.encode(batch.inputs.to(self.device))
+            outputs = self.model.read(encoding, list(batch.targets))
+        losses = {
+            name: self.tasks[name].loss(outputs[name], target.to(self.device)) for name, target in batch.targets.items()
+        }
+        total = torch.stack(list(losses.values())).sum()
+        kept = None
+        if self.teacher is not None and self.config.retention is not None:
+            old = self.teacher.vectors(batch.texts).to(self.device)
+            kept = retention_loss(encoding.sentence, old, self.config.retention)
+            total = total + kept
+        rate = self.optimizer.param_groups[0]["lr"]
+        if total.requires_grad:
+            total.backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(self.learning, self.config.clip)
+            self.optimizer.step()
+            self.optimizer.zero_grad(set_to_none=True)
+        self.schedule.step()
+        self.steps_done = step
+        return StepEnded(
+            step=step,
+            source=batch.source,
+            losses={name: float(loss.detach()) for name, loss in losses.items()},
+            retention=None if kept is None else float(kept.detach()),
+            encoder_lr=rate,
+            tokens=len(batch.inputs.ids),
+            seconds=time.monotonic() - start,
+        )
+
+    def validate(self, step: int) -> Iterator[Evaluated]:
+        """Scores the model as it is, once a step, and keeps it where it is the best so far."""
+        if not self.validation or self.validated_at == step:
+            return
+        self.model.eval()
+        scores = []
+        for source in self.validation:
+            rows = source.examples[: self.config.validation_rows]
+            for name in dict.fromkeys(name for row in rows for name in row.targets):
+                found = evaluate(self.predictor, name, rows)
+                primary = found.metrics[self.tasks[name].primary]
+                scores.append(SourceScore(source.name, name, found.metrics, primary))
+        result = Evaluated(step, tuple(scores), composite(scores, self.config.select_by))
+        self.validated_at = step
+        self.before = self.before or result
+        self.since_best += 1
+        if self.best is None or result.composite > self.best.composite:
+            self.best, self.since_best = result, 0
+            self.best_state = self._state()
+        yield result
+
+    def out_of_patience(self) -> bool:
+        return self.config.patience is not None and self.since_best >= self.config.patience
+
+    def ended(self, reason: EndReason) -> RunEnded:
+        if self.best_state is not None and self.best is not None and self.best.step != self.steps_done:
+            self.model.load_state_dict(self.best_state)
+        self.model.eval()
+        self.model.requires_grad_(False)
+        state = self.best_state or self._state()
+        best_step = self.best.step if self.best else self.steps_done
+        return RunEnded(reason, self.steps_done, self.before, self.best, best_step, state)
+
+    def _state(self) -> dict[str, Tensor]:
+        return {name: value.detach().cpu().clone() for name, value in self.model.state_dict().items()}
+
+
+def composite(scores: Sequence[SourceScore], select_by: str) -> float:
+    """`mean`: over tasks, of the mean over their sources, of primary metrics; `TASK.METRIC`: over its sources.
+
+    Raises:
+        ConfigError: where `select_by` names no score.
+    """
+    by_task: dict[str, list[float]] = {}
+    for score in scores:
+        by_task.setdefault(score.task, []).append(score.primary)
+        for metric, value in score.metrics.items():
+            by_task.setdefault(f"{score.task}.{metric}", []).append(value)
+    if select_by == "mean":
+        return float(np.mean([np.mean(values) for name, values in by_task.items() if "." not in name]))
+    if select_by not in by_task:
+        raise ConfigError(
+            f"training.select_by is {select_by!r}; the scores are {', '.join(n for n in by_task if '.' in n)}"
+        )
+    return float(np.mean(by_task[select_by]))

@@ -1,0 +1,43 @@
+"""The page as a table of contents: a model picker on top, four tabs below."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from mtl.service.service import BASE, Service
+from mtl.ui.analyze_tab import create_analyze_tab
+from mtl.ui.context import Context
+from mtl.ui.finetune_tab import create_finetune_tab
+from mtl.ui.map_tab import create_map_tab
+from mtl.ui.similarity_tab import create_similarity_tab
+
+TABS = (
+    ("Similarity", create_similarity_tab),
+    ("Map", create_map_tab),
+    ("Classify & entities", create_analyze_tab),
+    ("Fine-tune", create_finetune_tab),
+)
+
+
+def build_ui(service: Service) -> gr.Blocks:
+    """The whole page; examples are answered while it is built."""
+    with gr.Blocks(title="mtl: one sentence encoder, many tasks", analytics_enabled=False) as demo:
+        session = gr.BrowserState("", storage_key="mtl-session")
+        gr.Markdown(
+            "# mtl\nOne sentence encoder, many tasks, one pass: compare, map, label, mark entities, fine-tune.",
+            elem_classes="mtl-head",
+        )
+        model = gr.Dropdown([BASE], value=BASE, label="Model", elem_id="model", filterable=False)
+
+        def welcome(key: str) -> str:
+            """Gives a browser that comes for the first time its key."""
+            return key or service.sessions.new_key()
+
+        ready = demo.load(welcome, session, session, api_name=False, queue=False)
+        context = Context(service, session, model, ready)
+        with gr.Tabs():
+            for name, create in TABS:
+                with gr.Tab(name):
+                    create(context)
+    demo.queue(default_concurrency_limit=4, max_size=64)
+    return demo

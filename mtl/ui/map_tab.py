@@ -1,0 +1,77 @@
+"""Sentences as points: PCA at once, UMAP after it, coloured by what the model says or by any column."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import gradio as gr
+import plotly.graph_objects as go
+
+from mtl.errors import SessionError
+from mtl.service.service import BASE, Corpus, MapPoints, Service
+from mtl.ui import plots
+from mtl.ui.context import Context, spoken
+
+SAMPLES, PASTED, TABLE = "Sample sentences", "Pasted lines", "A table"
+COLOUR = "predicted topic"
+
+
+def create_map_tab(context: Context) -> None:
+    """Fills the tab that is open; the sample map is drawn when the page is built and refined when it loads."""
+    service = context.service
+
+    @spoken
+    def draw(
+        key: str, model: str, source: str, lines: str, file: str | None, column: str, colour: str
+    ) -> Iterator[tuple[go.Figure, str, dict[str, object], MapPoints]]:
+        first = service.read_corpus(key, model, _corpus(service, source, lines, file, column))
+        yield _shown(first, colour, "UMAP follows …")
+        yield _shown(service.refine(first), colour, "")
+
+    @spoken
+    def recolour(points: MapPoints | None, colour: str) -> go.Figure | dict[str, object]:
+        return gr.skip() if points is None else plots.scatter(points, colour)
+
+    def show_inputs(source: str) -> list[dict[str, object]]:
+        return [gr.update(visible=source == PASTED), *[gr.update(visible=source == TABLE)] * 2]
+
+    first = service.read_corpus("", BASE, service.sample_corpus)
+    with gr.Row():
+        source = gr.Radio([SAMPLES, PASTED, TABLE], value=SAMPLES, label="Sentences", elem_id="map-source")
+        colour = gr.Dropdown(list(first.corpus.columns), value=COLOUR, label="Colour by", elem_id="map-colour")
+    lines = gr.Textbox(label="Sentences, one a line", lines=6, visible=False, elem_id="map-lines")
+    file = gr.File(label="CSV, TSV, JSONL or Parquet (also .gz)", visible=False, elem_id="map-file", height=120)
+    column = gr.Textbox(
+        label="Column that holds the text (blank: 'text', else the longest)", visible=False, elem_id="map-column"
+    )
+    button = gr.Button("Draw the map", variant="primary", elem_id="map-go")
+    figure, text, _, _ = _shown(first, COLOUR, "UMAP follows …")
+    plot = gr.Plot(figure, label="Map of sentences", elem_id="map-plot")
+    note = gr.Markdown(text, elem_id="map-note")
+    points = gr.State(None)
+
+    inputs = [context.session, context.model, source, lines, file, column, colour]
+    outputs = [plot, note, colour, points]
+    button.click(draw, inputs, outputs, api_name="map")
+    context.ready.then(draw, inputs, outputs, api_name=False, show_progress="hidden")
+    colour.input(recolour, [points, colour], plot, api_name=False)
+    source.change(show_inputs, source, [lines, file, column], api_name=False, queue=False)
+
+
+def _corpus(service: Service, source: str, lines: str, file: str | None, column: str) -> Corpus:
+    if source == SAMPLES:
+        return service.sample_corpus
+    if source == PASTED:
+        return service.corpus_from_lines(lines)
+    if file is None:
+        raise SessionError("No table yet; upload a CSV, TSV, JSONL or Parquet file first.")
+    return service.corpus_from_file(file, column.strip() or None)
+
+
+def _shown(points: MapPoints, colour: str, waiting: str) -> tuple[go.Figure, str, dict[str, object], MapPoints]:
+    columns = list(points.corpus.columns)
+    chosen = colour if colour in columns else (columns[0] if columns else None)
+    cut = sum(analysis.truncated_at is not None for analysis in points.analyses)
+    note = f"{len(points.analyses):,} sentences placed by **{points.method}**. {waiting}"
+    note += f" {cut} of them are longer than the model reads and were cut." if cut else ""
+    return plots.scatter(points, chosen), note, gr.update(choices=columns, value=chosen), points

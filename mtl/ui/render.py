@@ -1,0 +1,145 @@
+"""Predictions -> small pieces of HTML. Everything that a person typed is escaped here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+from mtl.service.runs import Run, RunRecord
+from mtl.service.service import Hit
+from mtl.tasks import Task
+from mtl.training.events import Evaluated
+from mtl.types import Analysis, LabelScores, Span
+from mtl.ui.theme import TAG_COLOURS
+
+
+def pair_score(score: float) -> str:
+    """A cosine as a number and a bar; what is below 0 shows an empty bar."""
+    return (
+        f'<div class="mtl-card"><div class="mtl-score">{score:.3f}</div>'
+        f'<div class="mtl-dim">cosine of the two sentence vectors: 1 same direction, 0 unrelated</div>'
+        f'<div style="margin-top:10px">{_track(score)}</div></div>'
+    )
+
+
+def hits(found: Sequence[Hit]) -> str:
+    """Ranked results."""
+    rows = "".join(f"<li><b>{hit.score:.3f}</b><span>{escape(hit.text)}</span></li>" for hit in found)
+    return f'<div class="mtl-card"><ol class="mtl-hits">{rows}</ol></div>'
+
+
+def label_bars(analysis: Analysis, tasks: Sequence[Task]) -> str:
+    """One group of bars for each classification task, best label first."""
+    groups = []
+    for task in tasks:
+        value = analysis.predictions.get(task.name)
+        if isinstance(value, LabelScores):
+            ranked = sorted(value.scores.items(), key=lambda item: -item[1])[:10]
+            bars = "".join(
+                f'<div class="mtl-bar"><b>{escape(label)}</b>{_track(score)}<span>{score:.1%}</span></div>'
+                for label, score in ranked
+            )
+            groups.append(f'<div class="mtl-task"><h4>{escape(task.name)}</h4>{bars}</div>')
+    return f'<div class="mtl-card">{"".join(groups) or "This model has no classification head."}</div>'
+
+
+def entities(text: str, analysis: Analysis, tasks: Sequence[Task], *, threshold: float) -> str:
+    """The text once for each entity task, its spans marked; what was not read is struck through."""
+    groups = []
+    for task in tasks:
+        value = analysis.predictions.get(task.name)
+        if isinstance(value, tuple):
+            shown = [span for span in value if span.score >= threshold]
+            hidden = len(value) - len(shown)
+            note = f'<div class="mtl-dim">{hidden} below the threshold</div>' if hidden else ""
+            marked = _marked(text, shown, task.labels, analysis.truncated_at)
+            groups.append(
+                f'<div class="mtl-task"><h4>{escape(task.name)}</h4><div class="mtl-text">{marked}</div>{note}</div>'
+            )
+    body = "".join(groups) or "This model has no entity head."
+    return f'<div class="mtl-card">{_cut_note(text, analysis)}{body}</div>'
+
+
+def warning(sentence: str) -> str:
+    """A sentence that must not be overlooked."""
+    return f'<div class="mtl-warn">{escape(sentence)}</div>'
+
+
+def run_status(run: RunRecord | None) -> str:
+    """Where a training run stands, in a sentence or two."""
+    if run is None:
+        return "No run yet. Choose what to learn and press **Train**."
+    if run.state == "waiting":
+        return f"**{run.name}** waits; {run.ahead} run(s) come first."
+    if run.state == "failed":
+        return f"**{run.name}** ended: {run.error}"
+    started, steps = run.started, run.steps
+    if started is None:
+        return f"**{run.name}** prepares."
+    learning, total = sum(started.trainable.values()), sum(started.total.values())
+    head = f"{started.policy} {learning:,} of {total:,} parameters learn, on {started.device}."
+    ended = run.ended
+    if ended is not None:
+        word = {"finished": "finished", "stopped": "was stopped", "early": "stopped early"}[ended.reason]
+        text = f"**{run.name}** {word} after {ended.steps} of {started.steps} steps. "
+        if isinstance(run, Run):
+            text += f"It has the weights of step {ended.best_step}; choose it at the top. "
+        return text + head
+    return f"**{run.name}**: step {len(steps)} of {started.steps}. {head}"
+
+
+def run_scores(run: RunRecord | None) -> str:
+    """Metrics before and after, on rows that were not trained on."""
+    if run is None or not run.evaluations:
+        return ""
+    before, now = run.evaluations[0], _best(run.evaluations)
+    rows = []
+    for old, new in zip(before.scores, now.scores, strict=True):
+        for metric in old.metrics:
+            a, b = old.metrics[metric], new.metrics[metric]
+            rows.append(
+                f"<tr><td>{escape(old.task)}</td><td>{escape(metric)}</td><td class='num'>{a:.3f}</td>"
+                f"<td class='num'>{b:.3f}</td><td class='num'>{b - a:+.3f}</td></tr>"
+            )
+    notes = "".join(warning(sentence) for sentence in (run.started.warnings if run.started else ()))
+    numbers = "".join(f"<th class='num'>{name}</th>" for name in ("before", "best so far", "gain"))
+    head = f"<th>head</th><th>metric</th>{numbers}"
+    return (
+        f'{notes}<div class="mtl-scroll"><table class="mtl-table"><tr>{head}</tr>{"".join(rows)}</table></div>'
+        '<div class="mtl-dim">On a fifth of the rows, put aside before training.</div>'
+    )
+
+
+def _best(evaluations: Sequence[Evaluated]) -> Evaluated:
+    return max(evaluations, key=lambda e: e.composite)
+
+
+def _track(share: float) -> str:
+    return f'<div class="mtl-track"><div class="mtl-fill" style="width:{max(0.0, min(1.0, share)):.1%}"></div></div>'
+
+
+def _marked(text: str, spans: Sequence[Span], labels: Sequence[str], truncated_at: int | None) -> str:
+    read = len(text) if truncated_at is None else truncated_at
+    pieces, place = [], 0
+    for span in spans:
+        colour = TAG_COLOURS[labels.index(span.label) % len(TAG_COLOURS)]
+        pieces.append(escape(text[place : span.start]))
+        pieces.append(
+            f'<mark style="--tag:{colour}">{escape(text[span.start : span.end])}'
+            f"<i>{escape(span.label)} {span.score:.2f}</i></mark>"
+        )
+        place = span.end
+    pieces.append(escape(text[place:read]))
+    if read < len(text):
+        rest = text[read : read + 400] + (" …" if len(text) > read + 400 else "")
+        pieces.append(f'<span class="mtl-cut">{escape(rest)}</span>')
+    return "".join(pieces)
+
+
+def _cut_note(text: str, analysis: Analysis) -> str:
+    if analysis.truncated_at is None:
+        return ""
+    return warning(
+        f"The model reads {analysis.n_tokens} tokens: it read the first {analysis.truncated_at:,} of {len(text):,} "
+        "characters. The rest, struck through, had no part in any answer."
+    )

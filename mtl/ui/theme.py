@@ -1,0 +1,56 @@
+"""Colours and spacing of the page, in light and dark."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+TAG_COLOURS = ("#1d64b4", "#23764a", "#a0306e", "#8a5200", "#6b4bb8", "#0b6e7a", "#b02a37", "#556070")
+"""One a label, in the order of a task's labels; white text on each reads at 4.5:1 or better."""
+
+POINT_COLOURS = (
+    "#4e79a7", "#f28e2b", "#59a14f", "#e15759", "#b07aa1", "#76b7b2", "#d4a017", "#9c755f",
+    "#ff9da7", "#7f7fd5", "#2f9e9e", "#8cb369",
+)  # fmt: skip
+
+CSS = """
+.gradio-container {width: 100%}
+.gradio-container > main, .gradio-container .main {width: 100%; max-width: 1180px; margin-inline: auto}
+.mtl-head h1 {margin: 0}
+.mtl-head p {margin: 2px 0 0; color: var(--body-text-color-subdued)}
+.mtl-card {border: 1px solid var(--border-color-primary); border-radius: 10px; padding: 14px 16px;
+  color: var(--body-text-color); background: var(--background-fill-primary)}
+.mtl-score {font-size: 2.2rem; font-weight: 650; font-variant-numeric: tabular-nums; line-height: 1.1}
+.mtl-track {position: relative; height: 10px; border-radius: 5px; background: var(--border-color-primary);
+  overflow: hidden}
+.mtl-fill {position: absolute; inset: 0 auto 0 0; border-radius: 5px; background: #1d64b4}
+.mtl-dim {color: var(--body-text-color-subdued); font-size: .88rem}
+.mtl-task {margin: 0 0 14px}
+.mtl-task h4 {margin: 0 0 6px; font-size: .95rem; color: var(--body-text-color)}
+.mtl-bar {display: grid; grid-template-columns: minmax(128px, 30%) 1fr 3.4em; gap: 10px; align-items: center;
+  margin: 4px 0; font-size: .92rem}
+.mtl-bar b, .mtl-bar span {overflow-wrap: anywhere; font-variant-numeric: tabular-nums}
+.mtl-text {line-height: 2.1; white-space: pre-wrap; overflow-wrap: anywhere; font-size: 1.02rem}
+.mtl-text mark {color: var(--body-text-color); padding: 3px 4px; border-radius: 6px;
+  background: color-mix(in srgb, var(--tag) 24%, transparent)}
+.mtl-text mark i {font-style: normal; font-size: .72rem; font-weight: 600; color: #fff; background: var(--tag);
+  border-radius: 4px; padding: 2px 5px; margin-left: 5px; white-space: nowrap}
+.mtl-cut {opacity: .55; text-decoration: line-through}
+.mtl-warn {border-left: 4px solid #b8860b; padding: 6px 10px; margin: 0 0 10px; font-size: .92rem;
+  color: var(--body-text-color); background: color-mix(in srgb, #b8860b 14%, transparent); border-radius: 4px}
+.mtl-hits {list-style: none; margin: 0; padding: 0}
+.mtl-hits li {display: grid; grid-template-columns: 3.2em 1fr; gap: 12px; padding: 7px 0;
+  border-bottom: 1px solid var(--border-color-primary); overflow-wrap: anywhere}
+.mtl-hits li:last-child {border-bottom: 0}
+.mtl-hits b {font-variant-numeric: tabular-nums}
+.mtl-table {width: 100%; border-collapse: collapse; font-size: .92rem; color: var(--body-text-color)}
+.mtl-table th, .mtl-table td {text-align: left; padding: 5px 8px; border-bottom: 1px solid var(--border-color-primary)}
+.mtl-table td.num, .mtl-table th.num {text-align: right; font-variant-numeric: tabular-nums}
+.mtl-scroll {overflow-x: auto}
+@media (max-width: 480px) {.tab-container button {padding-inline: 5px !important; font-size: .82rem !important}}
+"""
+
+
+def theme() -> gr.themes.Base:
+    """Monochrome: the built-in theme whose contrast holds in both modes; no font is fetched from outside."""
+    fonts = ("ui-sans-serif", "system-ui", "sans-serif")
+    return gr.themes.Monochrome(font=fonts, font_mono=("ui-monospace", "Consolas", "monospace"), radius_size="md")

@@ -1,0 +1,186 @@
+"""Each tab in a real browser, with the real checkpoint, on a desktop's and a phone's width."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.e2e
+
+
+def open_tab(page, name: str) -> None:
+    page.get_by_role("tab", name=name, exact=True).first.click()
+
+
+def test_page_is_no_wider_than_the_screen(page) -> None:
+    for tab in ("Similarity", "Map", "Classify & entities", "Fine-tune"):
+        open_tab(page, tab)
+        page.wait_for_timeout(500)
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), tab
+
+
+def test_two_sentences_open_answered_and_compare_by_meaning(page) -> None:
+    shown = page.locator("#pair-score .mtl-score")
+    assert float(shown.inner_text()) > 0.5  # the example, before any click
+
+    page.locator("#pair-left textarea").fill("The cat sleeps on the sofa.")
+    page.locator("#pair-right textarea").fill("Quarterly revenue rose by nine percent.")
+    page.locator("#pair-go").click()
+    page.wait_for_function("parseFloat(document.querySelector('#pair-score .mtl-score').innerText) < 0.3")
+    page.locator("#pair-right textarea").fill("A cat is asleep on the couch.")
+    page.locator("#pair-go").click()
+    page.wait_for_function("parseFloat(document.querySelector('#pair-score .mtl-score').innerText) > 0.7")
+
+
+def test_blank_sentence_gets_a_sentence_back_and_nothing_is_lost(page) -> None:
+    before = page.locator("#pair-score .mtl-score").inner_text()
+    page.locator("#pair-left textarea").fill("   ")
+    page.locator("#pair-go").click()
+    page.get_by_text("The first sentence is empty; write something first.").wait_for()
+    assert page.locator("#pair-score .mtl-score").inner_text() == before
+    assert page.locator("#pair-right textarea").input_value() != ""
+
+
+def test_search_ranks_the_answer_first(page) -> None:
+    open_tab(page, "Search")
+    page.locator("#search-query textarea").fill("how do I get a refund")
+    lines = "The office is closed on Friday.\nSend the parcel back and we return your money.\nPandas eat bamboo."
+    page.locator("#search-lines textarea").fill(lines)
+    page.locator("#search-go").click()
+    first = page.locator("#search-results li").first
+    page.wait_for_function("document.querySelector('#search-results li span').innerText.startsWith('Send the parcel')")
+    assert 0.1 < float(first.locator("b").inner_text()) <= 1
+
+
+def test_list_is_drawn_as_a_heat_map(page) -> None:
+    open_tab(page, "A list")
+    page.locator("#matrix-lines textarea").fill("red wine\nwhite wine\ntax law")
+    page.locator("#matrix-go").click()
+    page.wait_for_function(
+        "document.querySelectorAll('#matrix-plot .ytick text').length === 3 &&"
+        "document.querySelector('#matrix-plot .ytick text').textContent.includes('red wine')"
+    )
+
+
+def test_map_opens_drawn_is_refined_and_takes_pasted_lines(page) -> None:
+    open_tab(page, "Map")
+    page.locator("#map-plot .plotly").first.wait_for()
+    page.wait_for_function("document.querySelector('#map-note').innerText.includes('UMAP.')", timeout=120_000)
+    shown = int(re.match(r"(\d+) sentences", page.locator("#map-note").inner_text())[1])
+    assert shown >= 300
+
+    page.get_by_label("Pasted lines").check()
+    page.locator("#map-lines textarea").fill("\n".join(f"{word} is on the table" for word in ["bread", "wine", "salt"]))
+    page.locator("#map-go").click()
+    page.wait_for_function("document.querySelector('#map-note').innerText.startsWith('3 sentences')")
+
+
+def test_map_reads_an_uploaded_table_and_colours_by_its_column(page, tmp_path: Path) -> None:
+    table = tmp_path / "notes.csv"
+    rows = [
+        f'"Note {i} about {"cooking pasta" if i % 2 else "repairing bikes"}",{"food" if i % 2 else "bike"}'
+        for i in range(30)
+    ]
+    table.write_text("remark,kind\n" + "\n".join(rows), encoding="utf-8")
+    open_tab(page, "Map")
+    page.get_by_label("A table", exact=True).check()
+    page.locator("#map-file input[type=file]").set_input_files(str(table))
+    page.get_by_text("notes.csv").first.wait_for()
+    page.wait_for_timeout(800)
+    page.locator("#map-go").click()
+    page.wait_for_function("document.querySelector('#map-note').innerText.startsWith('30 sentences')", timeout=120_000)
+    page.locator("#map-colour input").click()
+    page.get_by_role("option", name="kind", exact=True).click()
+    page.wait_for_function("document.querySelector('#map-plot .legend')?.textContent.includes('bike')")
+
+
+def test_labels_and_entities_with_a_threshold(page) -> None:
+    open_tab(page, "Classify & entities")
+    assert page.locator("#analyze-entities mark").count() >= 2  # the example, before any click
+    page.locator("#analyze-text textarea").fill(
+        "The flu vaccine, said Angela Brown of the U.S. hospital, is safe 👍🏽 in Berlin."
+    )
+    page.locator("#analyze-go").click()
+    page.wait_for_function("document.querySelector('#analyze-entities').innerText.includes('Berlin')")
+    marks = page.locator("#analyze-entities mark").all_inner_texts()
+    assert any(mark.startswith("Angela Brown") and "PER" in mark for mark in marks), marks
+    assert any(mark.startswith("Berlin") and "LOC" in mark for mark in marks), marks
+    assert page.locator("#analyze-labels .mtl-bar b").first.inner_text() == "health"
+    page.locator("#threshold input[type=number]").fill("1")
+    page.locator("#analyze-go").click()
+    page.wait_for_function("document.querySelector('#analyze-entities').innerText.includes('below the threshold')")
+    assert page.locator("#analyze-entities mark").count() == 0
+
+
+def test_what_is_cut_off_is_shown(page) -> None:
+    open_tab(page, "Classify & entities")
+    page.locator("#analyze-text textarea").fill("one two three four five six seven eight nine ten " * 60)
+    page.locator("#analyze-go").click()
+    page.locator("#analyze-entities .mtl-cut").wait_for()
+    assert "The model reads 256 tokens" in page.locator("#analyze-entities .mtl-warn").inner_text()
+
+
+def test_markup_in_a_text_stays_text(page) -> None:
+    open_tab(page, "Classify & entities")
+    page.locator("#analyze-text textarea").fill("<img src=x onerror=alert(1)> & Paris")
+    page.locator("#analyze-go").click()
+    page.wait_for_function("document.querySelector('#analyze-entities').innerText.includes('onerror=alert')")
+    assert page.locator("#analyze-entities img").count() == 0
+
+
+def test_fine_tune_learns_survives_a_reload_and_its_model_answers(page) -> None:
+    open_tab(page, "Fine-tune")
+    page.locator("#tune-steps input[type=number]").fill("40")
+    page.locator("#tune-go").click()
+    page.wait_for_function("document.querySelector('#tune-status').innerText.includes('tuned 1')", timeout=120_000)
+    page.reload()
+    page.wait_for_selector("#pair-score")
+    open_tab(page, "Fine-tune")
+    page.wait_for_function(
+        "document.querySelector('#tune-status').innerText.includes('finished after 40')", timeout=180_000
+    )
+    rows = page.locator("#tune-scores tr").all_inner_texts()
+    gains = {tuple(row.split("\t")[:2]): float(row.split("\t")[4]) for row in rows[1:]}
+    assert gains[("request", "accuracy")] > 0.2, rows
+    assert page.locator("#tune-curve .scatterlayer .trace").count() >= 4
+
+    page.locator("#model input").click()
+    page.get_by_role("option", name="tuned 1").click()
+    open_tab(page, "Classify & entities")
+    page.locator("#analyze-text textarea").fill("please order two new monitors for my team")
+    page.locator("#analyze-go").click()
+    page.wait_for_function("document.querySelector('#analyze-labels').innerText.includes('request')")
+    assert "things" in page.locator("#analyze-entities").inner_text()
+
+
+def test_stop_keeps_the_best_and_another_browser_does_not_see_the_model(page, app, browser) -> None:
+    open_tab(page, "Fine-tune")
+    page.locator("#tune-steps input[type=number]").fill("500")
+    page.locator("#tune-go").click()
+    page.wait_for_function("/step [1-9]/.test(document.querySelector('#tune-status').innerText)", timeout=120_000)
+    page.locator("#tune-stop").click()
+    page.wait_for_function("document.querySelector('#tune-status').innerText.includes('was stopped')", timeout=60_000)
+    context = browser.new_context()
+    stranger = context.new_page()
+    stranger.goto(app.url)
+    stranger.wait_for_function("localStorage.getItem('mtl-session')")
+    stranger.locator("#model input").click()
+    assert stranger.get_by_role("option").all_inner_texts() == ["default"]
+    context.close()
+
+
+def test_bad_table_names_row_and_column_and_the_app_goes_on(page, tmp_path: Path) -> None:
+    table = tmp_path / "bad.csv"
+    table.write_text("text,label\nfine,a\nragged\nalso fine,b\n", encoding="utf-8")
+    open_tab(page, "Fine-tune")
+    page.get_by_label("My table").check()
+    page.locator("#tune-file input[type=file]").set_input_files(str(table))
+    page.get_by_text("bad.csv").first.wait_for()
+    page.wait_for_timeout(800)
+    page.locator("#tune-go").click()
+    page.get_by_text(re.compile("row 2.*has 1 cells; expected 2")).wait_for()
+    open_tab(page, "Similarity")
+    page.locator("#pair-go").click()
+    page.locator("#pair-score .mtl-score").wait_for()
