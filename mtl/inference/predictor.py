@@ -30,6 +30,17 @@ from mtl.types import Analysis, Encoding, Prediction, Tokens
 BATCH_TOKENS = 4096
 """Padded tokens of one inference batch: bounds memory, however large the input."""
 
+PER_CALL_SETTINGS = (
+    "is_local",
+    "local_files_only",
+    "max_length",
+    "name_or_path",
+    "pad_to_multiple_of",
+    "stride",
+    "truncation_strategy",
+)
+"""What a saved tokenizer remembers of how it was last called; a checkpoint should not pass it on."""
+
 
 class Predictor:
     """A multi-task model with its tokenizer and its tasks.
@@ -267,6 +278,9 @@ def build(
         settings = json.loads(path.read_text(encoding="utf-8"))
         settings.update(truncation=None, padding=None)
         path.write_text(json.dumps(settings, ensure_ascii=False), encoding="utf-8")
+        notes = Path(folder) / "tokenizer_config.json"
+        kept = {k: v for k, v in json.loads(notes.read_text(encoding="utf-8")).items() if k not in PER_CALL_SETTINGS}
+        notes.write_text(json.dumps(kept, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         files = checkpoint.read_tokenizer_files(Path(folder))
         tokenizer = TextTokenizer.from_file(path, max_tokens=max_tokens)
     heads = {task.name: task.build_head(encoder.width, encoder.n_layers) for task in tasks}

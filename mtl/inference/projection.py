@@ -1,7 +1,7 @@
 """Sentence vectors -> points of a map: PCA at once, UMAP after it. Knows no text and no picture.
 
 UMAP (McInnes, Healy & Melville 2018, https://arxiv.org/abs/1802.03426) is compiled at its first use in a
-process; `warm_up` pays for that in the background. Its threads do not bear two callers: a lock guards it.
+process, which takes seconds: make that use in the background. It does not bear two callers: a lock guards it.
 """
 
 from __future__ import annotations
@@ -82,12 +82,6 @@ def neighbours(vectors: Floats, *, k: int, block: int = 1024) -> Neighbours:
         indices.append(best.indices)
         distances.append((1 - best.values).clamp_min(0))
     return Neighbours(torch.cat(indices).numpy(), torch.cat(distances).numpy())
-
-
-def warm_up() -> None:
-    """Has UMAP compiled, on random points; takes seconds, so call it from a thread."""
-    points = np.random.default_rng(0).normal(size=(64, 8)).astype(np.float32)
-    umap(points / np.linalg.norm(points, axis=1, keepdims=True))
 
 
 def _sample(rows: Floats, limit: int = 5000) -> Floats:

@@ -83,6 +83,7 @@ def save(
     _write_json(folder / "modules.json", modules)
     pooling = {
         "word_embedding_dimension": width,
+        "pooling_mode": mode,
         "pooling_mode_cls_token": mode == "cls",
         "pooling_mode_mean_tokens": mode == "mean",
         "pooling_mode_max_tokens": mode == "max",

@@ -74,8 +74,8 @@ class Service:
         self.slot = TrainingSlot()
 
     def warm_up(self) -> threading.Thread:
-        """Has UMAP compiled in the background."""
-        thread = threading.Thread(target=projection.warm_up, name="warm-up", daemon=True)
+        """Draws the sample map in the background, which has UMAP compiled, so that no click waits for that."""
+        thread = threading.Thread(target=lambda: self._sample_umap, name="warm-up", daemon=True)
         thread.start()
         return thread
 
@@ -131,14 +131,15 @@ class Service:
     def corpus_from_file(self, path: str | Path, text_column: str | None = None) -> Corpus:
         """A corpus of a table: its column `text` (or the one that is named), the others to colour by."""
         table = tables.read(path)
-        name = text_column or ("text" if "text" in table.columns else _longest_column(table))
-        table = tables.renamed_columns(table, {"text": name}) if name != "text" else table
-        if "text" not in table.columns and "tokens" not in table.columns:
-            raise DataError(f"{table.path.name}: has no column 'text'; it has {', '.join(table.columns)}")
+        if text_column or not {"text", "tokens"} & set(table.columns):
+            table = tables.renamed_columns(table, {"text": text_column or _longest_column(table)})
         if len(table.rows) > self.settings.max_points:
             raise DataError(
                 f"{table.path.name}: has {len(table.rows):,} rows; a map takes {self.settings.max_points:,}, shorten it"
             )
+        return self._corpus(table)
+
+    def _corpus(self, table: tables.Table) -> Corpus:
         rows = tables.examples(table, [])
         others = [c for c in table.columns if c not in ("text", "tokens", "tags", "spans")]
         columns = {c: tuple(str(row.values.get(c) or "") for row in table.rows) for c in others}
@@ -148,7 +149,7 @@ class Service:
     @cached_property
     def sample_corpus(self) -> Corpus:
         """The sentences that ship with the app."""
-        return self.corpus_from_file(self.settings.samples / "sentences.csv")
+        return self._corpus(tables.read(self.settings.samples / "sentences.csv", limit=self.settings.max_points))
 
     def read_corpus(self, key: str, model: str, corpus: Corpus) -> MapPoints:
         """Encodes a corpus once and places it by PCA; each task's answer becomes a column."""
@@ -159,6 +160,9 @@ class Service:
 
     def refine(self, points: MapPoints) -> MapPoints:
         """The same corpus placed by UMAP."""
+        return self._sample_umap if points is self._sample_map else self._umap(points)
+
+    def _umap(self, points: MapPoints) -> MapPoints:
         vectors = np.stack([analysis.vector for analysis in points.analyses])
         return MapPoints(points.corpus, points.analyses, projection.umap(vectors), "UMAP")
 
@@ -206,6 +210,10 @@ class Service:
     @cached_property
     def _sample_map(self) -> MapPoints:
         return self._read(self.base, self.sample_corpus)
+
+    @cached_property
+    def _sample_umap(self) -> MapPoints:
+        return self._umap(self._sample_map)
 
     def _read(self, predictor: Predictor, corpus: Corpus) -> MapPoints:
         found = predictor.analyze(corpus.texts)

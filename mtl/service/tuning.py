@@ -112,6 +112,12 @@ def chosen_tasks(base: Predictor, table: tables.Table, heads: dict[str, str]) ->
     tasks = []
     for kind, name in heads.items():
         labels = TASK_TYPES[kind].labels_in(table.rows)
+        if not labels:
+            needed = " or ".join(repr(column) for column in TASK_TYPES[kind].columns)
+            raise DataError(
+                f"{table.path.name}: head {name!r} needs a column {needed} with something in it; "
+                f"the file has {', '.join(table.columns)}"
+            )
         known = existing.get(name)
         if known is None:
             tasks.append(from_spec({"type": kind, "name": name, "labels": labels}))

@@ -12,11 +12,15 @@ from typing import ClassVar, TypeVar
 
 import numpy as np
 from torch import Tensor, nn
+from torch.nn import functional
 
 from mtl.errors import ConfigError, DataError
 from mtl.types import Prediction, Target, Tokens
 
 Value = TypeVar("Value")
+
+MISSING = -100
+"""The index of a target that is not there; losses pass it over."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +113,14 @@ class Task(ABC):
     def to_spec(self) -> dict[str, object]:
         """Settings as plain values for `mtl.json`; `mtl.tasks.from_spec` reads them back."""
         return {"type": self.kind, **asdict(self)}
+
+
+def masked_cross_entropy(logits: Tensor, targets: Tensor, *, label_smoothing: float) -> Tensor:
+    """Mean cross entropy of (n, L) logits over the targets that are not `MISSING`; 0 where all are."""
+    total = functional.cross_entropy(
+        logits.float(), targets, ignore_index=MISSING, label_smoothing=label_smoothing, reduction="sum"
+    )
+    return total / (targets != MISSING).sum().clamp_min(1)
 
 
 def of_kind(predicted: Sequence[Prediction], kind: type[Value]) -> list[Value]:

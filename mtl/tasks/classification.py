@@ -8,15 +8,12 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from mtl.errors import ConfigError
 from mtl.metrics import accuracy, macro_f1
 from mtl.model.heads import SentenceHead
-from mtl.tasks.base import Row, Task, choices, of_kind, text_of
+from mtl.tasks.base import MISSING, Row, Task, choices, masked_cross_entropy, of_kind, text_of
 from mtl.types import LabelScores, Prediction, Target, Tokens
-
-MISSING = -100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,9 +55,7 @@ class Classification(Task):
         return torch.tensor(found, device=tokens.ids.device)
 
     def loss(self, output: Tensor, targets: Tensor) -> Tensor:
-        return functional.cross_entropy(
-            output.float(), targets, ignore_index=MISSING, label_smoothing=self.label_smoothing
-        )
+        return masked_cross_entropy(output, targets, label_smoothing=self.label_smoothing)
 
     def decode(self, output: Tensor, tokens: Tokens) -> list[Prediction]:
         rows = output.float().softmax(-1).tolist()

@@ -15,16 +15,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
 from mtl.errors import ConfigError
 from mtl.metrics import span_f1
 from mtl.model.heads import LayerChoice, TokenHead
-from mtl.tasks.base import Row, Task, choices, of_kind
+from mtl.tasks.base import MISSING, Row, Task, choices, masked_cross_entropy, of_kind
 from mtl.tasks.bio import bio_tags, is_tag, project, spans_of_tokens, viterbi
 from mtl.types import Prediction, Span, Target, Tokens
-
-MISSING = -100
 
 
 @dataclass(frozen=True)
@@ -97,9 +94,7 @@ class NamedEntities(Task):
         return torch.from_numpy(found).to(tokens.ids.device)
 
     def loss(self, output: Tensor, targets: Tensor) -> Tensor:
-        return functional.cross_entropy(
-            output.float(), targets, ignore_index=MISSING, label_smoothing=self.label_smoothing
-        )
+        return masked_cross_entropy(output, targets, label_smoothing=self.label_smoothing)
 
     def decode(self, output: Tensor, tokens: Tokens) -> list[Prediction]:
         words = words_of(tokens)

@@ -200,6 +200,8 @@ class _Run:
                 found = evaluate(self.predictor, name, rows)
                 primary = found.metrics[self.tasks[name].primary]
                 scores.append(SourceScore(source.name, name, found.metrics, primary))
+        if not scores:
+            return
         result = Evaluated(step, tuple(scores), composite(scores, self.config.select_by))
         self.validated_at = step
         self.before = self.before or result

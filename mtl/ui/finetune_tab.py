@@ -62,7 +62,7 @@ def create_finetune_tab(context: Context) -> None:
         news = len(run.events) if run else 0
         active = run is not None and run.active
         drawing = plots.loss_curve(run) if news != seen else gr.skip()
-        picker = gr.skip() if active else gr.Dropdown(choices=service.models(key))
+        picker = gr.skip() if active and seen else gr.Dropdown(choices=service.models(key))  # an open list would close
         return render.run_status(run), drawing, render.run_scores(run), picker, gr.Timer(active=active), news
 
     def stop(key: str) -> None:

@@ -1,0 +1,62 @@
+"""Maps: any number of points, equal points together, the same map for the same seed, neighbours kept."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.decomposition import PCA
+from sklearn.manifold import trustworthiness
+
+from mtl.inference import projection
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def clusters() -> np.ndarray:
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(5, 32))
+    return unit(np.concatenate([centre + 0.3 * rng.normal(size=(30, 32)) for centre in centres]))
+
+
+def test_pca_agrees_with_scikit_learn_up_to_sign(clusters: np.ndarray) -> None:
+    mine, theirs = projection.pca(clusters), PCA(2).fit_transform(clusters)
+    for axis in range(2):
+        sign = np.sign(mine[:, axis] @ theirs[:, axis])
+        np.testing.assert_allclose(mine[:, axis] * sign, theirs[:, axis], atol=1e-4)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 7, 8, 9, 20])
+@pytest.mark.parametrize("n_dims", [2, 3])
+def test_any_number_of_points_can_be_placed(clusters: np.ndarray, n: int, n_dims: int) -> None:
+    for place in (projection.pca, projection.umap):
+        points = place(clusters[:n], n_dims=n_dims)
+        assert points.shape == (n, n_dims)
+        assert np.isfinite(points).all()
+
+
+def test_equal_rows_get_equal_points(clusters: np.ndarray) -> None:
+    doubled = np.concatenate([clusters, clusters[:10]])
+    points = projection.umap(doubled)
+    np.testing.assert_array_equal(points[:10], points[-10:])
+    same = np.repeat(clusters[:1], 30, axis=0)
+    assert np.isfinite(projection.umap(same)).all()
+
+
+def test_the_same_seed_gives_the_same_map(clusters: np.ndarray) -> None:
+    np.testing.assert_array_equal(projection.umap(clusters, seed=3), projection.umap(clusters, seed=3))
+
+
+def test_umap_keeps_neighbourhoods(clusters: np.ndarray) -> None:
+    assert trustworthiness(clusters, projection.umap(clusters), metric="cosine") > 0.85
+
+
+def test_neighbours_are_exact_and_begin_with_the_point_itself(clusters: np.ndarray) -> None:
+    near = projection.neighbours(clusters, k=5, block=40)
+    cosine = clusters @ clusters.T
+    np.testing.assert_array_equal(near.indices[:, 0], np.arange(len(clusters)))
+    np.fill_diagonal(cosine, 2)
+    expected = np.sort(cosine, axis=1)[:, ::-1][:, 1:5]
+    np.testing.assert_allclose(1 - near.distances[:, 1:], expected, atol=1e-5)

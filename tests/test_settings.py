@@ -1,0 +1,28 @@
+"""Settings come from the environment, once, and a wrong value is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mtl.errors import ConfigError
+from mtl.settings import from_environment
+
+
+def test_defaults_point_into_the_project() -> None:
+    settings = from_environment({})
+    assert settings.checkpoint.parts[-2:] == ("checkpoints", "default")
+    assert settings.samples.is_dir()
+
+
+def test_each_field_has_a_variable() -> None:
+    settings = from_environment({"MTL_CHECKPOINT": "/models/x", "MTL_MAX_STEPS": " 7 "})
+    assert settings.checkpoint == Path("/models/x")
+    assert settings.max_steps == 7
+
+
+@pytest.mark.parametrize("value", ["many", "-3", "0", "1.5", ""])
+def test_a_wrong_value_is_named(value: str) -> None:
+    with pytest.raises(ConfigError, match="MTL_MAX_STEPS"):
+        from_environment({"MTL_MAX_STEPS": value})

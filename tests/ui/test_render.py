@@ -1,0 +1,101 @@
+"""What is shown: every character of the text once, markup escaped, what was cut struck through."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from mtl.service.runs import RunRecord
+from mtl.service.service import Hit
+from mtl.tasks import Classification, NamedEntities
+from mtl.training.events import Evaluated, RunStarted, SourceScore
+from mtl.types import Analysis, LabelScores, Span
+from mtl.ui import render
+
+ENTITIES = NamedEntities(name="entities", labels=("PER", "LOC"))
+MOOD = Classification(name="mood", labels=("good", "bad"))
+
+
+def analysis(spans: tuple[Span, ...] = (), truncated_at: int | None = None) -> Analysis:
+    scores = LabelScores("bad", {"good": 0.25, "bad": 0.75})
+    return Analysis({"entities": spans, "mood": scores}, np.zeros(2, np.float32), 9, truncated_at)
+
+
+def shown_text(html: str) -> str:
+    """The text without tags and without the labels inside the marks."""
+    inner = re.search(r'<div class="mtl-text">(.*)</div></div></div>', html, re.S)[1]
+    return re.sub(r"<[^>]+>", "", re.sub(r"<i>.*?</i>", "", inner))
+
+
+def test_every_character_stands_once_and_marks_hold_the_spans() -> None:
+    text = "Ana 👍🏽 saw Rome."
+    html = render.entities(
+        text, analysis((Span(0, 3, "PER", 0.9), Span(11, 15, "LOC", 0.8))), [ENTITIES], threshold=0.5
+    )
+    assert shown_text(html) == text
+    assert re.findall(r'<mark style="[^"]*">(.*?)<i>(.*?)</i></mark>', html) == [
+        ("Ana", "PER 0.90"),
+        ("Rome", "LOC 0.80"),
+    ]
+
+
+def test_spans_below_the_threshold_are_counted_not_marked() -> None:
+    html = render.entities("Ana saw Rome.", analysis((Span(0, 3, "PER", 0.4),)), [ENTITIES], threshold=0.5)
+    assert "<mark" not in html
+    assert "1 below the threshold" in html
+
+
+def test_what_was_cut_is_struck_through_and_said() -> None:
+    html = render.entities("read this not that", analysis(truncated_at=9), [ENTITIES], threshold=0.5)
+    assert '<span class="mtl-cut"> not that</span>' in html
+    assert "the first 9 of 18 characters" in html
+
+
+def test_markup_is_escaped_everywhere() -> None:
+    evil = "<script>alert(1)</script>"
+    spans = (Span(0, len(evil), "PER", 0.9),)
+    pages = [
+        render.entities(evil, analysis(spans), [ENTITIES], threshold=0),
+        render.hits([Hit(0, evil, 0.5)]),
+        render.warning(evil),
+        render.label_bars(
+            Analysis({"m": LabelScores(evil, {evil: 1.0})}, np.zeros(2), 1, None),
+            [Classification(name="m", labels=(evil, "b"))],
+        ),
+    ]
+    for page in pages:
+        assert "<script" not in page
+        assert "&lt;script&gt;" in page
+
+
+def test_bars_are_sorted_and_as_wide_as_their_score() -> None:
+    html = render.label_bars(analysis(), [MOOD, ENTITIES])
+    assert re.findall(r"<b>(.*?)</b>.*?width:([\d.]+)%", html) == [("bad", "75.0"), ("good", "25.0")]
+
+
+def test_a_negative_cosine_has_an_empty_bar() -> None:
+    assert "-0.200" in render.pair_score(-0.2)
+    assert "width:0.0%" in render.pair_score(-0.2)
+
+
+@pytest.mark.parametrize(
+    ("state", "events", "words"),
+    [
+        ("waiting", [], "waits; 0 run(s) come first"),
+        ("running", [], "prepares"),
+        ("running", [RunStarted(7, "Frozen: x.", {"h": 2}, {"h": 4}, {}, (), "cpu")], "step 0 of 7. Frozen: x. 2 of 4"),
+    ],
+)
+def test_a_run_says_where_it_stands(state: str, events: list, words: str) -> None:
+    assert words in render.run_status(RunRecord("tuned 1", state, events))
+
+
+def test_scores_compare_the_first_with_the_best() -> None:
+    evaluations = [
+        Evaluated(step, (SourceScore("d", "mood", {"accuracy": value}, value),), value)
+        for step, value in ((0, 0.5), (5, 0.9), (10, 0.7))
+    ]
+    html = render.run_scores(RunRecord("tuned 1", "running", evaluations))
+    assert re.findall(r"class='num'>([-+.\d]+)</td>", html) == ["0.500", "0.900", "+0.400"]
