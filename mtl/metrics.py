@@ -76,5 +76,5 @@ def _mean_ranks(values: Sequence[float]) -> list[float]:
 
 
 def _check(predicted: Sequence[object], gold: Sequence[object]) -> None:
-    if len(predicted) != len(gold) or not gold:
+    if len(predicted) != len(gold) or len(gold) == 0:
         raise ValueError(f"need two lists of one length above 0, got {len(predicted)} and {len(gold)}")

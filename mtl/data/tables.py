@@ -18,6 +18,7 @@ from pathlib import Path
 
 from mtl.errors import ConfigError, DataError
 from mtl.tasks.base import Row, Task
+from mtl.tasks.bio import is_tag
 from mtl.tasks.ner import as_list
 from mtl.types import Example, Target
 
@@ -263,10 +264,12 @@ def _conll(data: bytes, problems: Problems) -> Iterator[Row]:
                 number += 1
                 yield Row(number, {"tokens": tokens, "tags": tags})
                 tokens, tags = [], []
+        elif line.startswith("#") and not is_tag(cells[-1].strip()):
+            continue
         elif len(cells) >= 2:
             tokens.append(cells[0])
             tags.append(cells[-1].strip())
-        elif not line.startswith("#"):
+        else:
             problems.add(f"row {number + 1} (line {place}): {line[:40]!r}; expected a word and a tag")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from mtl.errors import CheckpointError
 from mtl.types import Tokens
@@ -70,6 +72,7 @@ class TextTokenizer:
             special = np.asarray(encoding.special_tokens_mask, dtype=bool)
             word[special | (spans[:, 0] == spans[:, 1])] = -1
             spans[word < 0] = 0
+            _take_marks(text, spans)
             ids.append(np.asarray(encoding.ids, dtype=np.int64))
             words.append(word)
             offsets.append(spans)
@@ -91,9 +94,20 @@ def _plain(text: str) -> str:
     return _SURROGATE.sub("\ufffd", text)
 
 
-def _shapes(text: str, word: np.ndarray, spans: np.ndarray) -> np.ndarray:
+def _take_marks(text: str, spans: NDArray[np.int64]) -> None:
+    """Lets a token end after the combining marks that follow it: a normalizer that strips accents drops them."""
+    for row in np.flatnonzero(spans[:, 1] > 0):
+        end = int(spans[row, 1])
+        while end < len(text) and text[end] > "\u02ff" and unicodedata.category(text[end]) in ("Mn", "Me"):
+            end += 1
+        spans[row, 1] = end
+
+
+def _shapes(text: str, word: NDArray[np.int64], spans: NDArray[np.int64]) -> NDArray[np.float32]:
     """(T, F) casing of the pre-token that each token belongs to."""
     shapes = np.zeros((len(word), N_SHAPES), dtype=np.float32)
+    if not len(word):
+        return shapes
     starts = np.flatnonzero(np.diff(word, prepend=-2) != 0)
     for start, end in zip(starts, [*starts[1:], len(word)], strict=True):
         if word[start] >= 0:

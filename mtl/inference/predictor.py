@@ -248,7 +248,6 @@ def from_encoder(
         ) from error
     positions = getattr(backbone.config, "max_position_embeddings", max_tokens + 2)
     max_tokens = min(max_tokens, positions - 2)  # RoBERTa counts its positions from 2
-    hub_tokenizer.model_max_length = max_tokens
     torch.manual_seed(seed)
     return build(
         Encoder(backbone),
@@ -280,6 +279,7 @@ def build(
         path.write_text(json.dumps(settings, ensure_ascii=False), encoding="utf-8")
         notes = Path(folder) / "tokenizer_config.json"
         kept = {k: v for k, v in json.loads(notes.read_text(encoding="utf-8")).items() if k not in PER_CALL_SETTINGS}
+        kept["model_max_length"] = max_tokens
         notes.write_text(json.dumps(kept, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         files = checkpoint.read_tokenizer_files(Path(folder))
         tokenizer = TextTokenizer.from_file(path, max_tokens=max_tokens)

@@ -68,7 +68,7 @@ def save(
     for machine_made in ("_name_or_path", "transformers_version", "torch_dtype"):
         config.pop(machine_made, None)
     width, mode = model.encoder.width, model.pooling.mode
-    _write_json(folder / "config.json", config)
+    _write_json(folder / "config.json", dict(sorted(config.items())))
     _write_json(folder / "sentence_bert_config.json", {"max_seq_length": max_tokens, "do_lower_case": False})
     kinds = ("Transformer", "Pooling", "Normalize")
     modules = [

@@ -29,9 +29,8 @@ class Pooling(nn.Module):
         """(N, H) and (B,) -> (B, H)."""
         if self.mode == "cls":
             return states[lengths.cumsum(0) - lengths]
-        text = torch.repeat_interleave(torch.arange(len(lengths), device=states.device), lengths)
         if self.mode == "max":
-            empty = states.new_full((len(lengths), states.shape[1]), -torch.inf)
-            return empty.index_reduce(0, text, states, "amax")
+            return torch.stack([text.amax(0) for text in torch.split(states, lengths.tolist())])
+        text = torch.repeat_interleave(torch.arange(len(lengths), device=states.device), lengths)
         total = states.new_zeros((len(lengths), states.shape[1])).index_add(0, text, states)
         return total / lengths[:, None]

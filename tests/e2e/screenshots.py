@@ -1,0 +1,44 @@
+"""Takes the pictures of the README: `python tests/e2e/screenshots.py http://127.0.0.1:7860` while the app runs."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+from playwright.sync_api import sync_playwright
+
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+FOLDER = Path(__file__).resolve().parents[2] / "assets" / "screenshots"
+TABS = {"similarity": "Similarity", "map": "Map", "classify": "Classify & entities", "fine-tune": "Fine-tune"}
+SCREENS = {
+    "desktop": ((1280, 900), "light"),
+    "desktop-dark": ((1280, 900), "dark"),
+    "phone": ((390, 844), "light"),
+    "phone-dark": ((390, 844), "dark"),
+}
+
+
+def main(url: str) -> None:
+    """Every tab on every screen, into assets/screenshots."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        for screen, ((width, height), scheme) in SCREENS.items():
+            context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
+            page = context.new_page()
+            page.goto(url)
+            page.wait_for_selector("#pair-score")
+            page.wait_for_function("localStorage.getItem('mtl-session')")
+            for name, tab in TABS.items():
+                page.get_by_role("tab", name=tab, exact=True).first.click()
+                if name == "map":
+                    page.wait_for_function("document.querySelector('#map-note').innerText.includes('UMAP.')")
+                page.wait_for_timeout(1500)
+                page.screenshot(path=FOLDER / f"{name}-{screen}.png", full_page=True)
+            context.close()
+        browser.close()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,83 @@
+"""Any BERT-like backbone: what is padding inside never shows outside."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from transformers import (
+    BertConfig,
+    BertModel,
+    DistilBertConfig,
+    DistilBertModel,
+    MPNetConfig,
+    MPNetModel,
+    PreTrainedModel,
+    RobertaConfig,
+    RobertaModel,
+)
+
+from mtl.errors import ConfigError
+from mtl.model.encoder import Encoder
+from mtl.model.pooling import Pooling
+
+SIZE = {"vocab_size": 50, "max_position_embeddings": 40}
+WIDE = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32}
+BACKBONES = {
+    "bert": lambda: BertModel(BertConfig(**SIZE, **WIDE)),
+    "roberta": lambda: RobertaModel(RobertaConfig(**SIZE, **WIDE, pad_token_id=1)),
+    "distilbert": lambda: DistilBertModel(DistilBertConfig(**SIZE, dim=16, n_layers=3, n_heads=2, hidden_dim=32)),
+    "mpnet": lambda: MPNetModel(MPNetConfig(**SIZE, **WIDE, pad_token_id=1)),
+}
+
+
+@pytest.fixture(params=BACKBONES)
+def backbone(request: pytest.FixtureRequest) -> PreTrainedModel:
+    torch.manual_seed(0)
+    return BACKBONES[request.param]().eval()
+
+
+def test_a_text_has_the_same_states_alone_and_beside_longer_ones(backbone: PreTrainedModel) -> None:
+    encoder = Encoder(backbone)
+    texts = [torch.randint(5, 50, (length,)) for length in (3, 9, 1, 6)]
+    lengths = torch.tensor([len(text) for text in texts])
+    together = encoder(torch.cat(texts), lengths)
+    assert len(together) == encoder.n_layers + 1 == 4
+    for place, text in enumerate(texts):
+        alone = encoder(text, lengths[place : place + 1])
+        start = int(lengths[:place].sum())
+        for layer, single in zip(together, alone, strict=True):
+            torch.testing.assert_close(layer[start : start + len(text)], single, atol=1e-5, rtol=1e-4)
+
+
+def test_states_are_those_of_the_backbone_itself(backbone: PreTrainedModel) -> None:
+    ids = torch.randint(5, 50, (7,))
+    states = Encoder(backbone)(ids, torch.tensor([7]))
+    theirs = backbone(input_ids=ids[None], output_hidden_states=True)
+    torch.testing.assert_close(states[-1], theirs.last_hidden_state[0], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(states[0], theirs.hidden_states[0][0], atol=1e-5, rtol=1e-4)
+
+
+def test_embeddings_and_layers_are_found(backbone: PreTrainedModel) -> None:
+    encoder = Encoder(backbone)
+    assert encoder.width == 16
+    assert len(encoder.blocks) == 3
+    names = {name for name, _ in backbone.named_parameters()}
+    under = {n for n in names if n.startswith("embeddings.")}
+    found = {n for n, p in backbone.named_parameters() if any(p is q for q in encoder.embeddings.parameters())}
+    assert found == under != set()
+
+
+@pytest.mark.parametrize("mode", ["mean", "cls", "max"])
+def test_pooling_by_hand(mode: str) -> None:
+    states = torch.tensor([[1.0, 5.0], [3.0, -1.0], [-2.0, -4.0]])
+    expected = {
+        "mean": [[2.0, 2.0], [-2.0, -4.0]],
+        "cls": [[1.0, 5.0], [-2.0, -4.0]],
+        "max": [[3.0, 5.0], [-2.0, -4.0]],
+    }[mode]
+    torch.testing.assert_close(Pooling(mode)(states, torch.tensor([2, 1])), torch.tensor(expected))
+
+
+def test_an_unknown_pooling_is_named() -> None:
+    with pytest.raises(ConfigError, match="pooling is 'sum'"):
+        Pooling("sum")
