@@ -91,7 +91,7 @@ class _Run:
         self.plan = self._plan(sources)
         self.batches = {source.name: self._batches(source) for source in sources}
         self.optimizer = self._optimizer()
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._rate)
+        self.peaks = [group["lr"] for group in self.optimizer.param_groups]
         self.validate_every = config.validate_every or self.plan.steps_per_epoch
         self.steps_done = 0
         self.before: Evaluated | None = None
@@ -137,10 +137,13 @@ class _Run:
                 groups.append({"params": chosen, "lr": rate, "weight_decay": decay})
         return torch.optim.AdamW(groups)
 
-    def _rate(self, step: int) -> float:
+    def _set_rates(self, step: int) -> None:
+        """Linear warm-up, then linear decay to almost 0 at the last step; steps count from 1."""
         total = len(self.plan.order)
         rising = max(1, round(self.config.warmup * total))
-        return (step + 1) / rising if step < rising else max(0.0, (total - step) / max(1, total - rising))
+        share = step / rising if step <= rising else (total - step + 1) / (total - rising + 1)
+        for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
+            group["lr"] = peak * share
 
     def started(self) -> RunStarted:
         policy = self.config.freeze
@@ -170,20 +173,19 @@ class _Run:
             old = self.teacher.vectors(batch.texts).to(self.device)
             kept = retention_loss(encoding.sentence, old, self.config.retention)
             total = total + kept
-        rate = self.optimizer.param_groups[0]["lr"]
+        self._set_rates(step)
         if total.requires_grad:
             total.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(self.learning, self.config.clip)
             self.optimizer.step()
             self.optimizer.zero_grad(set_to_none=True)
-        self.schedule.step()
         self.steps_done = step
         return StepEnded(
             step=step,
             source=batch.source,
             losses={name: float(loss.detach()) for name, loss in losses.items()},
             retention=None if kept is None else float(kept.detach()),
-            encoder_lr=rate,
+            encoder_lr=self.optimizer.param_groups[0]["lr"],
             tokens=len(batch.inputs.ids),
             seconds=time.monotonic() - start,
         )
