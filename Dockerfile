@@ -26,8 +26,8 @@ ENV PATH=/opt/venv/bin:$PATH \
     GRADIO_SERVER_PORT=7860 \
     GRADIO_NUM_PORTS=1 \
     NUMBA_CACHE_DIR=/tmp/numba
-USER app
+USER 1000
 EXPOSE 7860
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s \
-    CMD python -c "import urllib.request; urllib.request.urlopen('http://127.0.0.1:7860/config', timeout=4)"
+    CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:7860/config', timeout=4)"]
 CMD ["python", "app.py"]

@@ -38,11 +38,35 @@ class Hit:
 
 
 @dataclass(frozen=True)
+class Comparison:
+    """The cosine of two texts, -1 to 1; `cut` has the places of those that were longer than the model reads."""
+
+    score: float
+    cut: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The best of a searched list, best first; `cut` has the places of the texts that were cut (0 is the query)."""
+
+    hits: tuple[Hit, ...]
+    cut: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Matrix:
-    """Cosines of every text with every text."""
+    """Cosines (n, n) of every text with every text; `cut` has the places of the texts that were cut."""
 
     texts: tuple[str, ...]
     scores: NDArray[np.float32]
+    cut: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Sentence vectors (n, H) and the places of the texts that were cut."""
+
+    rows: NDArray[np.float32]
     cut: tuple[int, ...]
 
 
@@ -96,29 +120,34 @@ class Service:
             raise SessionError(f"Model {model!r} is not here any more; choose another one at the top.")
         return found
 
-    def compare(self, key: str, model: str, left: str, right: str) -> float:
-        """The cosine of two texts, -1 to 1."""
+    def compare(self, key: str, model: str, left: str, right: str) -> Comparison:
+        """How alike two texts are."""
         texts = self._checked([left, right], what=("The first sentence", "The second sentence"))
-        predictor = self.predictor(key, model)
-        return float(predictor.similarity(texts[:1], texts[1:])[0, 0])
+        found = self._vectors(key, model, texts)
+        return Comparison(float(found.rows[0] @ found.rows[1]), found.cut)
 
     def matrix(self, key: str, model: str, lines: str, *, limit: int = 40) -> Matrix:
         """Every line with every line."""
         texts = self._lines(lines)
         if not 2 <= len(texts) <= limit:
             raise SessionError(f"The list has {len(texts)} sentences; a heat map takes 2 to {limit}, one a line.")
-        found = self.predictor(key, model).analyze(texts, tasks=())
-        vectors = np.stack([analysis.vector for analysis in found])
-        cut = tuple(i for i, analysis in enumerate(found) if analysis.truncated_at is not None)
-        return Matrix(tuple(texts), vectors @ vectors.T, cut)
+        found = self._vectors(key, model, texts)
+        return Matrix(tuple(texts), found.rows @ found.rows.T, found.cut)
 
-    def search(self, key: str, model: str, query: str, lines: str, *, top_k: int = 10) -> list[Hit]:
+    def search(self, key: str, model: str, query: str, lines: str, *, top_k: int = 10) -> Ranking:
         """The lines that are closest to a query, best first."""
         query = self._checked([query], what=("The query",))[0]
         texts = self._lines(lines)
-        scores = self.predictor(key, model).similarity([query], texts)[0]
+        found = self._vectors(key, model, [query, *texts])
+        scores = found.rows[1:] @ found.rows[0]
         best = np.argsort(-scores, kind="stable")[:top_k]
-        return [Hit(int(place), texts[place], float(scores[place])) for place in best]
+        hits = tuple(Hit(int(place), texts[place], float(scores[place])) for place in best)
+        return Ranking(hits, found.cut)
+
+    def _vectors(self, key: str, model: str, texts: Sequence[str]) -> Vectors:
+        found = self.predictor(key, model).analyze(texts, tasks=())
+        cut = tuple(place for place, analysis in enumerate(found) if analysis.truncated_at is not None)
+        return Vectors(np.stack([analysis.vector for analysis in found]), cut)
 
     def analyze(self, key: str, model: str, text: str) -> Analysis:
         """Every single-text task on one text, in one pass."""

@@ -6,26 +6,33 @@ from collections.abc import Sequence
 from html import escape
 
 from mtl.service.runs import Run, RunRecord
-from mtl.service.service import Hit
+from mtl.service.service import Comparison, Matrix, Ranking
 from mtl.tasks import Task
 from mtl.training.events import Evaluated
 from mtl.types import Analysis, LabelScores, Span
 from mtl.ui.theme import TAG_COLOURS
 
 
-def pair_score(score: float) -> str:
+def pair_score(found: Comparison) -> str:
     """A cosine as a number and a bar; what is below 0 shows an empty bar."""
+    names = [("The first sentence", "The second sentence")[place] for place in found.cut]
     return (
-        f'<div class="mtl-card"><div class="mtl-score">{score:.3f}</div>'
+        f'{_cut_list(names)}<div class="mtl-card"><div class="mtl-score">{found.score:.3f}</div>'
         f'<div class="mtl-dim">cosine of the two sentence vectors: 1 same direction, 0 unrelated</div>'
-        f'<div style="margin-top:10px">{_track(score)}</div></div>'
+        f'<div style="margin-top:10px">{_track(found.score)}</div></div>'
     )
 
 
-def hits(found: Sequence[Hit]) -> str:
+def hits(found: Ranking) -> str:
     """Ranked results."""
-    rows = "".join(f"<li><b>{hit.score:.3f}</b><span>{escape(hit.text)}</span></li>" for hit in found)
-    return f'<div class="mtl-card"><ol class="mtl-hits">{rows}</ol></div>'
+    names = ["The query" if place == 0 else f"Sentence {place}" for place in found.cut]
+    rows = "".join(f"<li><b>{hit.score:.3f}</b><span>{escape(hit.text)}</span></li>" for hit in found.hits)
+    return f'{_cut_list(names)}<div class="mtl-card"><ol class="mtl-hits">{rows}</ol></div>'
+
+
+def matrix_note(found: Matrix) -> str:
+    """What was cut of a list, or nothing."""
+    return _cut_list([f"Sentence {place + 1}" for place in found.cut])
 
 
 def label_bars(analysis: Analysis, tasks: Sequence[Task]) -> str:
@@ -112,6 +119,14 @@ def run_scores(run: RunRecord | None) -> str:
 
 def _best(evaluations: Sequence[Evaluated]) -> Evaluated:
     return max(evaluations, key=lambda e: e.composite)
+
+
+def _cut_list(names: Sequence[str]) -> str:
+    """Says which texts were longer than the model reads."""
+    if not names:
+        return ""
+    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return warning(f"Longer than the model reads: {shown}. Only the beginning counts.")
 
 
 def _track(share: float) -> str:

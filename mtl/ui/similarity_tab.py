@@ -40,10 +40,7 @@ def create_similarity_tab(context: Context) -> None:
     @spoken
     def matrix(key: str, model: str, lines: str) -> tuple[go.Figure, str]:
         found = service.matrix(key, model, lines)
-        cut = ", ".join(str(place + 1) for place in found.cut)
-        return plots.heat_map(found), render.warning(
-            f"Longer than the model reads, cut: sentence {cut}."
-        ) if cut else ""
+        return plots.heat_map(found), render.matrix_note(found)
 
     @spoken
     def search(key: str, model: str, query: str, lines: str, top_k: float) -> str:

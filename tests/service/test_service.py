@@ -29,7 +29,9 @@ def table(tmp_path: Path) -> Path:
 
 def test_compare_is_the_cosine_of_the_two_vectors(service: Service) -> None:
     left, right = service.base.encode(["a red cat", "the blue dog"])
-    assert service.compare("k", BASE, "a red cat", "the blue dog") == pytest.approx(float(left @ right), abs=1e-6)
+    found = service.compare("k", BASE, "a red cat", "the blue dog")
+    assert found.score == pytest.approx(float(left @ right), abs=1e-6)
+    assert found.cut == ()
 
 
 def test_matrix_is_symmetric_with_ones_and_skips_blank_lines(service: Service) -> None:
@@ -40,11 +42,18 @@ def test_matrix_is_symmetric_with_ones_and_skips_blank_lines(service: Service) -
 
 
 def test_search_is_best_first_and_knows_its_places(service: Service) -> None:
-    hits = service.search("k", BASE, "two", "one\ntwo\nthree", top_k=2)
+    hits = service.search("k", BASE, "two", "one\ntwo\nthree", top_k=2).hits
     assert len(hits) == 2
     assert (hits[0].place, hits[0].text) == (1, "two")
     assert hits[0].score == pytest.approx(1, abs=1e-5)
     assert hits[0].score >= hits[1].score
+
+
+def test_what_was_cut_is_never_silent(service: Service) -> None:
+    long = "word " * 60
+    assert service.compare("k", BASE, "short", long).cut == (1,)
+    assert service.search("k", BASE, long, f"short\n{long}").cut == (0, 2)
+    assert service.matrix("k", BASE, f"short\n{long}").cut == (1,)
 
 
 @pytest.mark.parametrize(

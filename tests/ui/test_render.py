@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mtl.service.runs import RunRecord
-from mtl.service.service import Hit
+from mtl.service.service import Comparison, Hit, Ranking
 from mtl.tasks import Classification, NamedEntities
 from mtl.training.events import Evaluated, RunStarted, SourceScore
 from mtl.types import Analysis, LabelScores, Span
@@ -58,7 +58,7 @@ def test_markup_is_escaped_everywhere() -> None:
     spans = (Span(0, len(evil), "PER", 0.9),)
     pages = [
         render.entities(evil, analysis(spans), [ENTITIES], threshold=0),
-        render.hits([Hit(0, evil, 0.5)]),
+        render.hits(Ranking((Hit(0, evil, 0.5),), ())),
         render.warning(evil),
         render.label_bars(
             Analysis({"m": LabelScores(evil, {evil: 1.0})}, np.zeros(2), 1, None),
@@ -76,8 +76,16 @@ def test_bars_are_sorted_and_as_wide_as_their_score() -> None:
 
 
 def test_a_negative_cosine_has_an_empty_bar() -> None:
-    assert "-0.200" in render.pair_score(-0.2)
-    assert "width:0.0%" in render.pair_score(-0.2)
+    html = render.pair_score(Comparison(-0.2, ()))
+    assert "-0.200" in html
+    assert "width:0.0%" in html
+    assert "Longer than" not in html
+
+
+def test_sentences_that_were_cut_are_named() -> None:
+    assert "Longer than the model reads: The second sentence." in render.pair_score(Comparison(0.5, (1,)))
+    many = render.hits(Ranking((Hit(0, "x", 0.5),), tuple(range(8))))
+    assert "The query, Sentence 1, Sentence 2, Sentence 3, Sentence 4 and 3 more" in many
 
 
 @pytest.mark.parametrize(

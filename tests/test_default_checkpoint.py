@@ -1,0 +1,124 @@
+"""The checkpoint that ships: small, loaded by everybody's tools, and as good as its card says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mtl
+from mtl.data import tables
+from mtl.evaluation.evaluate import evaluate
+from mtl.inference.predictor import Predictor
+from mtl.settings import ROOT
+from mtl.types import LabelScores
+
+FOLDER = ROOT / "checkpoints" / "default"
+DATA = ROOT.parent / "shared" / "data"
+RENAME = {"science-technology": "science/technology"}
+TEXTS = ["Oslo wins the cup.", "", "U.S. 👍🏽 naïve café", "one two three four five six seven " * 60]
+
+needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the test sets are not here")
+
+
+@pytest.fixture(scope="module")
+def default() -> Predictor:
+    return mtl.load(FOLDER, device="cpu")
+
+
+def score(default: Predictor, task: str, source: str) -> dict[str, float]:
+    table = tables.read(DATA / source / "test.jsonl.gz")
+    rows = tables.examples(table, [default.task(task)], rename=RENAME if task == "topic" else None)
+    return dict(evaluate(default, task, rows).metrics)
+
+
+def test_it_is_small_and_holds_no_pickle() -> None:
+    files = [path for path in FOLDER.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 60_000_000
+    assert {path.suffix for path in files} <= {".safetensors", ".json", ".txt", ".md"}
+
+
+def test_it_knows_the_agreed_tasks(default: Predictor) -> None:
+    labels = {task.name: set(task.labels) for task in default.tasks}
+    topics = "business entertainment geography health politics science/technology sports travel"
+    assert labels == {
+        "topic": set(topics.split()),
+        "sentiment": {"negative", "neutral", "positive"},
+        "entities": {"PER", "LOC", "ORG"},
+        "similarity": set(),
+    }
+
+
+def test_sentence_transformers_gives_the_same_vectors(default: Predictor) -> None:
+    library = pytest.importorskip("sentence_transformers", reason="needs sentence-transformers")
+    theirs = library.SentenceTransformer(str(FOLDER), device="cpu").encode(TEXTS)
+    assert (default.encode(TEXTS) * theirs).sum(1).min() > 0.9999
+
+
+def test_transformers_gives_the_same_vectors(default: Predictor) -> None:
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+
+    batch = AutoTokenizer.from_pretrained(FOLDER)(TEXTS, padding=True, truncation=True, return_tensors="pt")
+    with torch.inference_mode():
+        states = AutoModel.from_pretrained(FOLDER)(**batch).last_hidden_state.numpy()
+    mask = batch.attention_mask.numpy()[..., None]
+    theirs = (states * mask).sum(1) / mask.sum(1)
+    theirs /= np.linalg.norm(theirs, axis=1, keepdims=True)
+    assert (default.encode(TEXTS) * theirs).sum(1).min() > 0.9999
+
+
+@pytest.mark.parametrize(
+    ("text", "topic", "sentiment"),
+    [
+        ("The striker scored twice in the final and the fans sang all night.", "sports", None),
+        ("Shares of the bank fell after its quarterly profit warning.", "business", None),
+        ("The new vaccine protects children from measles.", "health", None),
+        ("I love this, thank you so much!", None, "positive"),
+        ("This is the worst service I have ever had.", None, "negative"),
+    ],
+)
+def test_it_reads_plain_sentences(default: Predictor, text: str, topic: str | None, sentiment: str | None) -> None:
+    (found,) = default.analyze([text])
+    for name, expected in (("topic", topic), ("sentiment", sentiment)):
+        value = found[name]
+        assert isinstance(value, LabelScores)
+        assert expected in (None, value.label)
+
+
+def test_entities_lie_where_they_stand(default: Predictor) -> None:
+    text = "👍🏽 Angela Merkel met José Pérez of the U.N. in New York."
+    (found,) = default.analyze([text])
+    marked = {text[span.start : span.end]: span.label for span in found["entities"]}
+    assert marked["Angela Merkel"] == "PER"
+    assert marked["José Pérez"] == "PER"
+    assert marked["New York"] == "LOC"
+
+
+@needs_data
+def test_topic_and_similarity_hold_on_the_small_test_sets(default: Predictor) -> None:
+    assert score(default, "topic", "sib200_en")["accuracy"] >= 0.83
+    assert score(default, "similarity", "stsb_open")["spearman"] >= 0.81
+
+
+@needs_data
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("task", "source", "metric", "least"),
+    [
+        ("topic", "sib200_en", "accuracy", 0.83),
+        ("topic", "uci_news", "accuracy", 0.91),
+        ("sentiment", "goemotions_sentiment", "macro_f1", 0.70),
+        ("entities", "uner_en_ewt", "f1", 0.74),
+        ("entities", "btc", "f1", 0.68),
+        ("similarity", "stsb_open", "spearman", 0.81),
+    ],
+)
+def test_every_test_set_holds_and_is_what_the_card_says(
+    default: Predictor, task: str, source: str, metric: str, least: float
+) -> None:
+    found = score(default, task, source)[metric]
+    assert found >= least
+    assert found == pytest.approx(default.meta["test"][f"{source}/{task}"][metric], abs=1e-3)
+    assert f"{metric} {default.meta['test'][f'{source}/{task}'][metric]:.4f}" in Path(FOLDER / "README.md").read_text()
