@@ -21,8 +21,8 @@ def main() -> int:
     except MtlError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
-    demo = build_ui(service)
     service.warm_up()
+    demo = build_ui(service)
     demo.launch(
         theme=theme(),
         css=CSS,

@@ -17,6 +17,7 @@ from mtl.errors import ConfigError, MtlError
 
 if TYPE_CHECKING:
     from mtl.data.batches import Source
+    from mtl.data.tables import Table
     from mtl.inference.predictor import Predictor
     from mtl.training.events import Evaluated, RunEvent
 
@@ -47,6 +48,7 @@ def train(
     from mtl.training.recipe import build_tasks, load_recipe, load_sources, provenance
     from mtl.training.trainer import train as run
 
+    _writable(output)
     wanted = load_recipe(recipe, set_ or ())
     tasks = build_tasks(wanted, data_root)
     sources = load_sources(wanted, tasks, data_root, "train")
@@ -61,12 +63,15 @@ def train(
         seed=wanted.training.seed,
     )
     stop: list[int] = []
-    signal.signal(signal.SIGINT, lambda *_: stop.append(1))
-    for event in run(predictor, sources, validation, wanted.training, should_stop=lambda: bool(stop)):
-        _report(event)
-        if isinstance(event, RunEnded):
-            predictor.save(output, meta={"provenance": provenance(wanted)})
-            typer.echo(f"wrote {output} (best of step {event.best_step}); now its test figures")
+    usual = signal.signal(signal.SIGINT, lambda *_: stop.append(1))
+    try:
+        for event in run(predictor, sources, validation, wanted.training, should_stop=lambda: bool(stop)):
+            _report(event)
+            if isinstance(event, RunEnded):
+                predictor.save(output, meta={"provenance": provenance(wanted)})
+                typer.echo(f"wrote {output} (best of step {event.best_step}); now its test figures")
+    finally:
+        signal.signal(signal.SIGINT, usual)
     _test(output, load_sources(wanted, tasks, data_root, "test"), device)
 
 
@@ -103,11 +108,13 @@ def predict(
     file: Annotated[Path, typer.Argument(help="A table with a column 'text'.")],
     output: Annotated[Path, typer.Option(help="A .jsonl, .csv or .parquet file.")],
 ) -> None:
-    """Add the answer of every single-text task to each row of a table."""
-    from mtl.inference.export import prediction_rows, write_rows
+    """Add the answer of every single-text task to each row of a table; its other columns stay."""
+    from mtl.inference.export import check_output, prediction_rows, write_rows
 
-    predictor, texts = _open(checkpoint, file)
-    write_rows(output, prediction_rows(texts, predictor.analyze(texts)))
+    check_output(output)
+    predictor, table, texts = _open(checkpoint, file)
+    answers = prediction_rows(texts, predictor.analyze(texts))
+    write_rows(output, [{**row.values, **answer} for row, answer in zip(table.rows, answers, strict=True)])
     typer.echo(f"wrote {len(texts)} rows to {output}")
 
 
@@ -118,12 +125,23 @@ def embed(
     output: Annotated[Path, typer.Option(help="A .parquet, .jsonl or .csv file.")],
 ) -> None:
     """Write the sentence vector of each row of a table."""
-    from mtl.inference.export import write_rows
+    from mtl.inference.export import check_output, write_rows
 
-    predictor, texts = _open(checkpoint, file)
+    check_output(output)
+    predictor, _, texts = _open(checkpoint, file)
     vectors = predictor.encode(texts).tolist()
     write_rows(output, [{"text": t, "vector": v} for t, v in zip(texts, vectors, strict=True)])
     typer.echo(f"wrote {len(texts)} vectors to {output}")
+
+
+def _writable(folder: Path) -> None:
+    """Makes the output folder now: hours of training must not end at a folder that cannot be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ".probe").touch()
+        (folder / ".probe").unlink()
+    except OSError as error:
+        raise ConfigError(f"--output {folder}: cannot be written ({error.strerror}); choose another folder") from error
 
 
 def _test(folder: Path, sources: list[Source], device: str) -> None:
@@ -137,12 +155,13 @@ def _test(folder: Path, sources: list[Source], device: str) -> None:
     write_card(folder, predictor)
 
 
-def _open(checkpoint: Path, file: Path) -> tuple[Predictor, list[str]]:
+def _open(checkpoint: Path, file: Path) -> tuple[Predictor, Table, list[str]]:
     from mtl.data import tables
     from mtl.inference.predictor import load
 
-    rows = tables.examples(tables.read(file), [])
-    return load(checkpoint), [row.texts[0] for row in rows]
+    table = tables.read(file)
+    texts = [row.texts[0] for row in tables.examples(table, [])]
+    return load(checkpoint), table, texts
 
 
 def _pairs(text: str | None) -> dict[str, str]:

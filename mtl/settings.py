@@ -21,7 +21,8 @@ class Settings:
 
     checkpoint, samples   folders
     max_characters        of one text; max_texts: texts of one request; max_points: of a map
-    max_rows              of an uploaded table for fine-tuning; max_steps, max_seconds: of one run
+    max_rows, max_labels  of an uploaded table for fine-tuning; max_bytes: of any table, unpacked
+    max_steps, max_seconds  of one run
     session_ttl_s         a session that is not heard of for so long is freed
     grace_s               a run whose page left goes on for so long
     max_models            tuned models of all sessions together
@@ -33,6 +34,8 @@ class Settings:
     max_texts: int = 2_000
     max_points: int = 5_000
     max_rows: int = 5_000
+    max_labels: int = 200
+    max_bytes: int = 100_000_000
     max_steps: int = 500
     max_seconds: int = 900
     session_ttl_s: int = 3_600
@@ -63,4 +66,7 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> Settings:
             values[field.name] = int(environ[name])
         else:
             raise ConfigError(f"{name} is {environ[name]!r}; it must be a whole number")
-    return Settings(**values)  # type: ignore[arg-type]
+    settings = Settings(**values)  # type: ignore[arg-type]
+    if not settings.samples.is_dir():
+        raise ConfigError(f"MTL_SAMPLES is {str(settings.samples)!r}; there is no such folder")
+    return settings

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from torch import Tensor, device
 
 
+N_SHAPES = 8
+"""F: how many casing features a token has."""
+
+
 @dataclass(frozen=True)
 class Span:
     """A labelled stretch of a text: characters `start` to `end`, end exclusive."""

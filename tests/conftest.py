@@ -5,6 +5,7 @@ from __future__ import annotations
 import string
 from collections.abc import Callable
 
+import hypothesis
 import pytest
 import torch
 from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors
@@ -20,6 +21,8 @@ SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 MAX_TOKENS = 32
 
 torch.set_num_threads(1)
+hypothesis.settings.register_profile("unhurried", parent=hypothesis.settings(), deadline=None)
+hypothesis.settings.load_profile("unhurried")  # a busy machine is no failure
 
 
 def tiny_hub_tokenizer() -> PreTrainedTokenizerFast:

@@ -74,6 +74,7 @@ def test_predict_answers_each_row_with_every_task(folder: Path, table: Path, tmp
     call("predict", folder, table, "--output", output)
     read = {"jsonl": lambda p: pd.read_json(p, lines=True), "csv": pd.read_csv, "parquet": pd.read_parquet}[ending]
     frame = read(output)
+    assert frame["label"].tolist() == [label for _, label in ROWS]  # the columns of the table stay
     assert frame["text"].tolist() == [text for text, _ in ROWS]
     assert frame["topic"].tolist() == [a["topic"].label for a in mtl.load(folder).analyze([t for t, _ in ROWS])]
 
@@ -128,6 +129,9 @@ training: {{steps: 3, retention: null, freeze: {{layers: 1}}}}
         ),
         (["predict", "{folder}", "{table}", "--output", "{tmp}/x.txt"], "unknown ending '.txt'"),
         (["train", "{tmp}/none.yaml", "--output", "{tmp}/x"], "give the path of a recipe"),
+        (["train", "{tmp}/none.yaml", "--output", "{table}"], "choose another folder"),
+        (["embed", "{folder}", "{tmp}/none.csv", "--output", "{tmp}/x.txt"], "unknown ending '.txt'"),
+        (["predict", "{folder}", "{table}", "--output", "{tmp}/no/x.csv"], "no such folder; make it first"),
     ],
 )
 def test_a_users_error_is_a_sentence_and_exit_code_2(

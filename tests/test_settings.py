@@ -26,3 +26,8 @@ def test_each_field_has_a_variable() -> None:
 def test_a_wrong_value_is_named(value: str) -> None:
     with pytest.raises(ConfigError, match="MTL_MAX_STEPS"):
         from_environment({"MTL_MAX_STEPS": value})
+
+
+def test_a_missing_folder_of_samples_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="MTL_SAMPLES is .*no such folder"):
+        from_environment({"MTL_SAMPLES": str(tmp_path / "none")})

@@ -16,8 +16,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mtl.data.tokenization import without_surrogates
 from mtl.errors import ConfigError, DataError
-from mtl.tasks.base import Row, Task
+from mtl.tasks.base import Row, Task, text_of
 from mtl.tasks.bio import is_tag
 from mtl.tasks.ner import as_list
 from mtl.types import Example, Target
@@ -35,8 +36,16 @@ class Table:
     rows: tuple[Row, ...]
 
 
-def read(path: str | Path, *, columns: Mapping[str, str] | None = None, limit: int | None = None) -> Table:
+def read(
+    path: str | Path,
+    *,
+    columns: Mapping[str, str] | None = None,
+    limit: int | None = None,
+    max_bytes: int | None = None,
+) -> Table:
     """Reads a table by its ending. `columns` says what the file calls our columns: {"label": "intent"}.
+
+    `limit` rows are read; a file that is more than `max_bytes` when unpacked is refused.
 
     Raises:
         DataError: for a missing file, an unknown ending, bytes that are not UTF-8, ragged or broken rows,
@@ -49,11 +58,14 @@ def read(path: str | Path, *, columns: Mapping[str, str] | None = None, limit: i
     if not path.is_file():
         raise DataError(f"{path}: no such file")
     try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            data = file.read(-1 if max_bytes is None else max_bytes + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(
             f"{path.name}: cannot be unpacked ({error}); the file may be cut short, copy it again"
         ) from error
+    if max_bytes is not None and len(data) > max_bytes:
+        raise DataError(f"{path.name}: is larger than {max_bytes // 1_000_000} MB when unpacked; split it")
     problems = Problems(path.name)
     rows = []
     for row in READERS[suffix](data, problems):
@@ -61,7 +73,7 @@ def read(path: str | Path, *, columns: Mapping[str, str] | None = None, limit: i
         if limit is not None and len(rows) >= limit:
             break
     problems.raise_any()
-    if not rows:
+    if not rows or not any(row.values for row in rows):
         raise DataError(f"{path.name}: has no rows")
     table = Table(path, tuple(dict.fromkeys(name for row in rows for name in row.values)), tuple(rows))
     return renamed_columns(table, columns or {})
@@ -132,12 +144,12 @@ def texts_of(row: Row, n_texts: int) -> tuple[str, ...]:
         tokens = as_list(row.get("tokens"))
         if not tokens:
             raise row.problem("text", "a text (or a list of words in 'tokens')")
-        return (" ".join(str(token) for token in tokens),)
+        return (without_surrogates(" ".join(str(token) for token in tokens)),)
     names = ("text",) if n_texts == 1 else ("sentence1", "sentence2")
     for name in names:
-        if row.get(name) is None:
+        if row.get(name) is None or not isinstance(row.get(name), (str, int, float)):
             raise row.problem(name, "a text")
-    return tuple(str(row.values[name]) for name in names)
+    return tuple(without_surrogates(str(row.values[name])) for name in names)
 
 
 class Problems:
@@ -163,17 +175,19 @@ class Problems:
 
 
 def _renamed_labels(row: Row, rename: Mapping[str, str]) -> Row:
+    """The row with its labels renamed; a cell that cannot be read stays as it is, for `parse` to refuse."""
     if not rename:
         return row
     values = dict(row.values)
     if row.get("label") is not None:
-        values["label"] = rename.get(str(values["label"]), values["label"])
-    if row.get("tags") is not None:
-        tags = [str(tag) for tag in as_list(values["tags"]) or ()]
-        values["tags"] = [f"{t[:2]}{rename.get(t[2:], t[2:])}" if "-" in t else t for t in tags]
-    if row.get("spans") is not None:
-        spans = [span for span in as_list(values["spans"]) or () if isinstance(span, dict)]
-        values["spans"] = [{**s, "label": rename.get(s.get("label", ""), s.get("label", ""))} for s in spans]
+        label = text_of(values["label"])
+        values["label"] = rename.get(label, label)
+    tags = as_list(row.get("tags"))
+    if tags is not None:
+        values["tags"] = [f"{t[:2]}{rename.get(t[2:], t[2:])}" if "-" in t else t for t in map(str, tags)]
+    spans = as_list(row.get("spans"))
+    if spans is not None and all(isinstance(span, dict) and isinstance(span.get("label"), str) for span in spans):
+        values["spans"] = [{**span, "label": rename.get(span["label"], span["label"])} for span in spans]  # type: ignore[dict-item, index]
     return Row(row.number, values)
 
 
@@ -188,6 +202,11 @@ def _text(data: bytes, problems: Problems) -> str:
             f"{problems.name}: line {line} is not UTF-8 (byte 0x{data[error.start]:02x}); "
             "save the file as UTF-8 and try again"
         ) from error
+
+
+def _lines(data: bytes, problems: Problems) -> list[str]:
+    """Lines as files have them; other separators of Unicode are part of the text."""
+    return _text(data, problems).replace("\r\n", "\n").split("\n")
 
 
 def _delimited(data: bytes, problems: Problems, delimiter: str) -> Iterator[Row]:
@@ -225,13 +244,13 @@ def _tsv(data: bytes, problems: Problems) -> Iterator[Row]:
 
 def _jsonl(data: bytes, problems: Problems) -> Iterator[Row]:
     number = 0
-    for line in _text(data, problems).split("\n"):
+    for line in _lines(data, problems):
         if not line.strip():
             continue
         number += 1
         try:
             values = json.loads(line)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             problems.add(f"row {number}: not JSON ({error}); expected one object a line")
             continue
         if not isinstance(values, dict):
@@ -245,10 +264,10 @@ def _parquet(data: bytes, problems: Problems) -> Iterator[Row]:
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(io.BytesIO(data))
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{problems.name}: is no Parquet file, or a damaged one ({error})") from error
-    for number, values in enumerate(table.to_pylist(), start=1):
+        rows = pq.read_table(io.BytesIO(data)).to_pylist()
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
+        raise DataError(f"{problems.name}: is no Parquet file, or one that cannot be read ({error})") from error
+    for number, values in enumerate(rows, start=1):
         yield Row(number, values)
 
 
@@ -257,7 +276,7 @@ def _conll(data: bytes, problems: Problems) -> Iterator[Row]:
     number = 0
     tokens: list[str] = []
     tags: list[str] = []
-    for place, line in enumerate([*_text(data, problems).splitlines(), ""], start=1):
+    for place, line in enumerate([*_lines(data, problems), ""], start=1):
         cells = line.split("\t") if "\t" in line else line.split()
         if not line.strip() or line.startswith("-DOCSTART-"):
             if tokens:
@@ -276,7 +295,7 @@ def _conll(data: bytes, problems: Problems) -> Iterator[Row]:
 def _marked(data: bytes, problems: Problems) -> Iterator[Row]:
     """A label, a tab, and a text whose entities are marked [like this](TYPE); the label may be left out."""
     number = 0
-    for line in _text(data, problems).splitlines():
+    for line in _lines(data, problems):
         if not line.strip():
             continue
         number += 1

@@ -14,12 +14,11 @@ import torch
 from numpy.typing import NDArray
 
 from mtl.errors import CheckpointError
-from mtl.types import Tokens
+from mtl.types import N_SHAPES, Tokens
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-N_SHAPES = 8
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -56,15 +55,15 @@ class TextTokenizer:
 
     def lengths(self, texts: Sequence[str]) -> list[int]:
         """Tokens that will be read of each text, special tokens included."""
-        return [len(e.ids) for e in self.backend.encode_batch_fast([_plain(text) for text in texts])]
+        return [len(e.ids) for e in self.backend.encode_batch_fast([without_surrogates(text) for text in texts])]
 
     def token_texts(self, text: str) -> list[str]:
         """The tokens of one text as the vocabulary spells them."""
-        return list(self.backend.encode(_plain(text)).tokens)
+        return list(self.backend.encode(without_surrogates(text)).tokens)
 
     def __call__(self, texts: Sequence[str]) -> Tokens:
         """Texts (B) -> their valid tokens (N), special tokens included."""
-        encodings = self.backend.encode_batch([_plain(text) for text in texts])
+        encodings = self.backend.encode_batch([without_surrogates(text) for text in texts])
         ids, words, offsets, shapes, lengths, cuts = [], [], [], [], [], []
         for text, encoding in zip(texts, encodings, strict=True):
             spans = np.asarray(encoding.offsets, dtype=np.int64).reshape(-1, 2)
@@ -89,7 +88,7 @@ class TextTokenizer:
         )
 
 
-def _plain(text: str) -> str:
+def without_surrogates(text: str) -> str:
     """Lone surrogates, which no tokenizer takes, become the replacement character: offsets stay true."""
     return _SURROGATE.sub("\ufffd", text)
 

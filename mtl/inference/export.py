@@ -12,6 +12,7 @@ import pandas as pd
 from mtl.errors import ConfigError
 from mtl.types import Analysis, LabelScores
 
+OUTPUT_ENDINGS = (".jsonl", ".csv", ".parquet")
 FORMULA_START = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -29,32 +30,43 @@ def prediction_rows(texts: Sequence[str], found: Sequence[Analysis]) -> list[dic
     return rows
 
 
+def check_output(path: Path) -> None:
+    """Whether `write_rows` could write there: ask before a long computation.
+
+    Raises:
+        ConfigError: for an unknown ending, or a folder that is not there.
+    """
+    if path.suffix not in OUTPUT_ENDINGS:
+        raise ConfigError(f"{path.name}: unknown ending {path.suffix!r}; use one of {', '.join(OUTPUT_ENDINGS)}")
+    if not path.parent.is_dir():
+        raise ConfigError(f"{path.parent}: no such folder; make it first")
+
+
 def write_rows(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
     """Writes .jsonl, .csv or .parquet.
 
     Raises:
-        ConfigError: for another ending, or a folder that is not there.
+        ConfigError: as `check_output` does.
     """
-    if not path.parent.is_dir():
-        raise ConfigError(f"{path.parent}: no such folder; make it first")
+    check_output(path)
     if path.suffix == ".jsonl":
-        path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+        path.write_text(
+            "".join(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows), encoding="utf-8"
+        )
     elif path.suffix == ".csv":
         cells = [{key: _cell(value) for key, value in row.items()} for row in rows]
         pd.DataFrame(cells).to_csv(path, index=False)
-    elif path.suffix == ".parquet":
+    else:
         frame = pd.DataFrame(list(rows))
         if "truncated_at" in frame:
             frame["truncated_at"] = frame["truncated_at"].astype("Int64")
         frame.to_parquet(path, index=False)
-    else:
-        raise ConfigError(f"{path.name}: unknown ending {path.suffix!r}; use .jsonl, .csv or .parquet")
 
 
 def _cell(value: object) -> object:
     """A list as JSON; text that starts like a formula with an apostrophe before it."""
     if isinstance(value, (list, tuple)):
-        return json.dumps(value, ensure_ascii=False)
+        return json.dumps(value, ensure_ascii=False, default=str)
     if isinstance(value, str) and value.startswith(FORMULA_START):
         return f"'{value}"
     return value

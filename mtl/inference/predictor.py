@@ -23,7 +23,7 @@ from mtl.model import checkpoint
 from mtl.model.encoder import Encoder
 from mtl.model.multitask import MultiTaskModel
 from mtl.model.pooling import Pooling, PoolingMode
-from mtl.model.precision import Precision, autocast, best_device
+from mtl.model.precision import Precision, autocast, device_of
 from mtl.tasks import Task, from_spec
 from mtl.types import Analysis, Encoding, Prediction, Tokens
 
@@ -78,7 +78,8 @@ class Predictor:
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Sentence vectors (len(texts), H), float32, unit length."""
-        return np.stack([a.vector for a in self.analyze(texts, tasks=())]) if texts else self._no_vectors()
+        found = self.analyze(texts, tasks=())
+        return np.stack([a.vector for a in found]) if found else self._no_vectors()
 
     def similarity(self, left: Sequence[str], right: Sequence[str]) -> NDArray[np.float32]:
         """Cosines (len(left), len(right)) of the sentence vectors."""
@@ -91,6 +92,8 @@ class Predictor:
         Raises:
             ConfigError: for a task that the model does not have or that compares two texts.
         """
+        if isinstance(texts, str):
+            raise TypeError("texts is one string; pass a list of texts")
         return self._run([(text,) for text in texts], self._chosen(tasks, 1))
 
     def analyze_pairs(
@@ -213,7 +216,7 @@ def load(folder: str | Path, *, device: str = "auto", precision: Precision = "au
     for name, head in heads.items():
         checkpoint.load_head(head, name, parts.head_state)
     model = MultiTaskModel(parts.encoder, parts.pooling, heads)
-    model.to(best_device() if device == "auto" else device)
+    model.to(device_of(device))
     max_tokens = int(str(parts.meta.get("max_tokens", 256)))
     tokenizer = TextTokenizer.from_file(folder / "tokenizer.json", max_tokens=max_tokens)
     return Predictor(
@@ -285,5 +288,5 @@ def build(
         tokenizer = TextTokenizer.from_file(path, max_tokens=max_tokens)
     heads = {task.name: task.build_head(encoder.width, encoder.n_layers) for task in tasks}
     model = MultiTaskModel(encoder, Pooling(pooling), heads)
-    model.to(best_device() if device == "auto" else device)
+    model.to(device_of(device))
     return Predictor(model, tokenizer, tasks, tokenizer_files=files, precision=precision)

@@ -46,7 +46,7 @@ def umap(vectors: Floats, *, n_dims: int = 2, n_neighbors: int = 15, min_dist: f
     Neighbours are found exactly and the start is PCA's, so 100 rounds suffice.
     """
     distinct, place = np.unique(vectors, axis=0, return_inverse=True)
-    if len(distinct) < MIN_POINTS_FOR_UMAP:
+    if not suits_umap(distinct):
         return pca(vectors, n_dims=n_dims)
     near = neighbours(distinct, k=min(n_neighbors, len(distinct) - 1))
     start = pca(distinct, n_dims=n_dims)
@@ -69,6 +69,11 @@ def umap(vectors: Floats, *, n_dims: int = 2, n_neighbors: int = 15, min_dist: f
         )
         points = reducer.fit_transform(distinct)
     return np.asarray(points, dtype=np.float32)[place.ravel()]
+
+
+def suits_umap(vectors: Floats) -> bool:
+    """Whether there are enough different points; `umap` places fewer by PCA."""
+    return len(np.unique(vectors, axis=0)) >= MIN_POINTS_FOR_UMAP
 
 
 def neighbours(vectors: Floats, *, k: int, block: int = 1024) -> Neighbours:

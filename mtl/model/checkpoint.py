@@ -13,6 +13,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import torch
 from safetensors import SafetensorError
@@ -22,7 +23,7 @@ from torch import Tensor
 from mtl.errors import CheckpointError
 from mtl.model.encoder import Encoder
 from mtl.model.multitask import MultiTaskModel
-from mtl.model.pooling import Pooling
+from mtl.model.pooling import Pooling, PoolingMode
 
 FORMAT = 1
 TOKENIZER_FILES = (
@@ -107,8 +108,10 @@ def load(folder: Path) -> Parts:
     for name in ("config.json", "model.safetensors", "heads.safetensors", "tokenizer.json"):
         if not (folder / name).is_file():
             raise CheckpointError(f"{folder}: {name} is missing; copy the whole checkpoint folder again")
+    encoder = Encoder(_backbone(folder))
+    _check_positions(folder / "mtl.json", meta, encoder)
     return Parts(
-        encoder=Encoder(_backbone(folder)),
+        encoder=encoder,
         pooling=Pooling(str(meta.get("pooling", "mean"))),  # type: ignore[arg-type]
         head_state=_read_tensors(folder / "heads.safetensors"),
         meta=meta,
@@ -129,10 +132,11 @@ def read_meta(folder: Path) -> Mapping[str, object]:
         raise CheckpointError(f"{folder}: is no mtl checkpoint, mtl.json is missing; `python -m mtl train` writes one")
     try:
         meta = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: is damaged ({error}); copy the checkpoint again") from error
     if not isinstance(meta, dict) or meta.get("format") != FORMAT or "tasks" not in meta:
         raise CheckpointError(f"{path}: is not of format {FORMAT}, the one that this version of mtl reads")
+    _check_settings(path, meta)
     return meta
 
 
@@ -154,14 +158,31 @@ def load_head(head: torch.nn.Module, name: str, state: Mapping[str, Tensor]) -> 
         raise CheckpointError(f"heads.safetensors does not fit task {name!r} of mtl.json; copy both again") from error
 
 
+def _check_settings(path: Path, meta: Mapping[str, object]) -> None:
+    tasks, pooling, max_tokens = meta["tasks"], meta.get("pooling", "mean"), meta.get("max_tokens", 256)
+    if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
+        raise CheckpointError(f"{path}: its tasks cannot be read; they must be a list of objects")
+    if pooling not in get_args(PoolingMode):
+        raise CheckpointError(f"{path}: pooling is {pooling!r}; it must be one of {', '.join(get_args(PoolingMode))}")
+    if type(max_tokens) is not int or max_tokens < 1:
+        raise CheckpointError(f"{path}: max_tokens is {max_tokens!r}; it must be a whole number above 0")
+
+
+def _check_positions(path: Path, meta: Mapping[str, object], encoder: Encoder) -> None:
+    positions = getattr(encoder.backbone.config, "max_position_embeddings", None)
+    max_tokens = meta.get("max_tokens", 256)
+    if isinstance(positions, int) and isinstance(max_tokens, int) and max_tokens > positions:
+        raise CheckpointError(f"{path}: max_tokens is {max_tokens}; the encoder of config.json reads {positions}")
+
+
 def _backbone(folder: Path) -> torch.nn.Module:
     from transformers import AutoConfig, AutoModel
 
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        backbone: torch.nn.Module = AutoModel.from_config(config, dtype=torch.float32)
     except (OSError, ValueError, KeyError) as error:
         raise CheckpointError(f"{folder / 'config.json'}: describes no encoder ({error})") from error
-    backbone: torch.nn.Module = AutoModel.from_config(config, dtype=torch.float32)
     state = _read_tensors(folder / "model.safetensors")
     try:
         backbone.load_state_dict({key: value.float() for key, value in state.items()})

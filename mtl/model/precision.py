@@ -9,6 +9,8 @@ from typing import Literal
 
 import torch
 
+from mtl.errors import ConfigError
+
 Precision = Literal["auto", "fp32", "bf16"]
 
 
@@ -19,6 +21,22 @@ def best_device() -> torch.device:
     if torch.backends.mps.is_available():
         return torch.device("mps")
     return torch.device("cpu")
+
+
+def device_of(name: str) -> torch.device:
+    """`auto`, or a device that this machine has.
+
+    Raises:
+        ConfigError: for any other name.
+    """
+    if name == "auto":
+        return best_device()
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"device {name!r} is not on this machine; say auto or cpu") from error
+    return device
 
 
 @lru_cache

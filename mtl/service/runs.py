@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Literal
 
-from mtl.errors import MtlError
+from mtl.errors import MtlError, SessionError
 from mtl.training.events import Evaluated, RunEnded, RunEvent, RunStarted, StepEnded
 
 logger = logging.getLogger(__name__)
@@ -19,19 +20,27 @@ Work = Callable[[Callable[[], bool]], Iterator[RunEvent]]
 class TrainingSlot:
     """Lets one run train at a time, first come, first served."""
 
-    def __init__(self) -> None:
+    def __init__(self, capacity: int = 8) -> None:
+        self.capacity = capacity
         self._turn = threading.Condition()
         self._line: list[Run] = []
 
     def join(self, run: Run) -> None:
-        """Takes a place at the end of the line."""
+        """Takes a place at the end of the line.
+
+        Raises:
+            SessionError: where the line is full.
+        """
         with self._turn:
+            if len(self._line) >= self.capacity:
+                raise SessionError(f"{len(self._line)} runs wait already; try again in a few minutes.")
             self._line.append(run)
 
     def wait(self, run: Run) -> None:
-        """Returns when it is this run's turn, or it was stopped meanwhile."""
+        """Returns when it is this run's turn, or when nobody wants it any more."""
         with self._turn:
-            self._turn.wait_for(lambda: self._line[0] is run or run.stopped)
+            while self._line[0] is not run and run.wanted:
+                self._turn.wait(timeout=1.0)
 
     def leave(self, run: Run) -> None:
         """Gives the place back."""
@@ -104,7 +113,9 @@ class Run(RunRecord):
         alive: Callable[[], bool],
     ) -> None:
         super().__init__(name, "waiting")
-        self._work, self._slot, self._finished, self._alive = work, slot, finished, alive
+        self._work: Work | None = work
+        self._finished: Callable[[RunEnded], None] | None = finished
+        self._slot, self._alive = slot, alive
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"training {name}", daemon=True)
 
@@ -114,8 +125,12 @@ class Run(RunRecord):
         return self._stop.is_set()
 
     @property
+    def wanted(self) -> bool:
+        """Whether it was not stopped and somebody still looks."""
+        return not self.stopped and self._alive()
+
+    @property
     def ahead(self) -> int:
-        """Runs that come first while it waits."""
         return self._slot.ahead(self)
 
     def start(self) -> None:
@@ -135,11 +150,9 @@ class Run(RunRecord):
     def _run(self) -> None:
         try:
             self._slot.wait(self)
-            self.state = "running"
-            for event in self._work(lambda: self.stopped or not self._alive()):
-                if isinstance(event, RunEnded):
-                    self._finished(event)
-                self.events.append(event)
+            if self.wanted:
+                self.state = "running"
+                self._train()
             self.state = "ended"
         except MtlError as error:
             self.error, self.state = str(error), "failed"
@@ -148,4 +161,16 @@ class Run(RunRecord):
             logger.exception("training run %s failed", self.name)
             raise
         finally:
+            self._work = self._finished = None  # they hold the model, which the session may drop
             self._slot.leave(self)
+
+    def _train(self) -> None:
+        if self._work is None or self._finished is None:
+            return
+        for event in self._work(lambda: not self.wanted):
+            if isinstance(event, RunEnded):
+                self._finished(event)
+                event = replace(
+                    event, state={}
+                )  # the session has the model; a second copy would stay as long as the run
+            self.events.append(event)

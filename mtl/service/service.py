@@ -15,14 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtl.data import tables
+from mtl.data.tokenization import without_surrogates
 from mtl.errors import DataError, SessionError
 from mtl.inference import projection
 from mtl.inference.predictor import Predictor, load
 from mtl.service.recording import EXAMPLE_RUN, from_json
 from mtl.service.runs import Run, RunRecord, TrainingSlot
-from mtl.service.sessions import SessionStore
+from mtl.service.sessions import Session, SessionStore
 from mtl.service.tuning import TuneRequest, start_run
 from mtl.settings import Settings
+from mtl.tasks.base import text_of
 from mtl.types import Analysis, LabelScores
 
 BASE = "default"
@@ -96,10 +98,11 @@ class Service:
         self.base = base or load(settings.checkpoint)
         self.sessions = SessionStore(ttl_s=settings.session_ttl_s, max_models=settings.max_models)
         self.slot = TrainingSlot()
+        self._reading, self._refining = threading.Lock(), threading.Lock()
 
     def warm_up(self) -> threading.Thread:
         """Draws the sample map in the background, which has UMAP compiled, so that no click waits for that."""
-        thread = threading.Thread(target=lambda: self._sample_umap, name="warm-up", daemon=True)
+        thread = threading.Thread(target=lambda: self.refine(self._samples()), name="warm-up", daemon=True)
         thread.start()
         return thread
 
@@ -159,19 +162,23 @@ class Service:
 
     def corpus_from_file(self, path: str | Path, text_column: str | None = None) -> Corpus:
         """A corpus of a table: its column `text` (or the one that is named), the others to colour by."""
-        table = tables.read(path)
+        table = tables.read(path, limit=self.settings.max_points + 1, max_bytes=self.settings.max_bytes)
         if text_column or not {"text", "tokens"} & set(table.columns):
             table = tables.renamed_columns(table, {"text": text_column or _longest_column(table)})
         if len(table.rows) > self.settings.max_points:
             raise DataError(
-                f"{table.path.name}: has {len(table.rows):,} rows; a map takes {self.settings.max_points:,}, shorten it"
+                f"{table.path.name}: has more than {self.settings.max_points:,} rows, which is all that a map takes; "
+                "shorten it"
             )
         return self._corpus(table)
 
     def _corpus(self, table: tables.Table) -> Corpus:
         rows = tables.examples(table, [])
         others = [c for c in table.columns if c not in ("text", "tokens", "tags", "spans")]
-        columns = {c: tuple(str(row.values.get(c) or "") for row in table.rows) for c in others}
+        columns = {
+            c: tuple("" if row.get(c) is None else without_surrogates(text_of(row.get(c))) for row in table.rows)
+            for c in others
+        }
         texts = self._checked([row.texts[0] for row in rows], limit=self.settings.max_points)
         return Corpus(tuple(texts), columns)
 
@@ -184,16 +191,20 @@ class Service:
         """Encodes a corpus once and places it by PCA; each task's answer becomes a column."""
         predictor = self.predictor(key, model)
         if corpus is self.sample_corpus and predictor is self.base:
-            return self._sample_map
+            return self._samples()
         return self._read(predictor, corpus)
 
     def refine(self, points: MapPoints) -> MapPoints:
         """The same corpus placed by UMAP."""
-        return self._sample_umap if points is self._sample_map else self._umap(points)
+        if points is not self._samples():
+            return self._umap(points)
+        with self._refining:
+            return self._sample_umap
 
     def _umap(self, points: MapPoints) -> MapPoints:
         vectors = np.stack([analysis.vector for analysis in points.analyses])
-        return MapPoints(points.corpus, points.analyses, projection.umap(vectors), "UMAP")
+        method = "UMAP" if projection.suits_umap(vectors) else "PCA"
+        return MapPoints(points.corpus, points.analyses, projection.umap(vectors), method)
 
     def tune(self, key: str, model: str, request: TuneRequest) -> Run:
         """Starts a training run on a copy of a model; the result joins this session's models.
@@ -203,21 +214,25 @@ class Service:
             DataError: where the rows cannot be used.
         """
         session = self.sessions.get(key)
+        with session.starting:
+            return self._tune(session, self.predictor(key, model), request)
+
+    def _tune(self, session: Session, base: Predictor, request: TuneRequest) -> Run:
         if session.run is not None and session.run.active:
             raise SessionError("A run of yours is not over yet; stop it or wait for its end.")
-        session.n_runs += 1
-        name = f"tuned {session.n_runs}"
+        name = f"tuned {session.n_runs + 1}"
         grace_s = self.settings.grace_s
         clock = self.sessions.clock
         session.run = start_run(
             name,
-            self.predictor(key, model),
+            base,
             request,
             self.settings,
             self.slot,
             keep=lambda predictor: self.sessions.add_model(session, name, predictor),
             alive=lambda: clock() - session.seen < grace_s,
         )
+        session.n_runs += 1
         return session.run
 
     def run(self, key: str) -> RunRecord | None:
@@ -235,6 +250,11 @@ class Service:
         """A run on the sample data that ships with the app, for those who have not trained yet."""
         path = self.settings.samples / EXAMPLE_RUN
         return from_json(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+    def _samples(self) -> MapPoints:
+        """The sample map, made once, also when several ask at the same time."""
+        with self._reading:
+            return self._sample_map
 
     @cached_property
     def _sample_map(self) -> MapPoints:

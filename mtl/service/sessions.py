@@ -27,6 +27,7 @@ class Session:
     models: dict[str, Predictor] = field(default_factory=dict)
     run: Run | None = None
     n_runs: int = 0
+    starting: threading.Lock = field(default_factory=threading.Lock)
 
 
 class SessionStore:
@@ -58,10 +59,10 @@ class SessionStore:
     def add_model(self, session: Session, name: str, predictor: Predictor) -> None:
         """Gives a session a model; beyond `max_models` in all, the session unseen for longest loses its oldest."""
         with self._lock:
-            session.models[name] = predictor
-            while sum(len(other.models) for other in self._sessions.values()) > self.max_models:
+            while sum(len(other.models) for other in self._sessions.values()) >= self.max_models:
                 stalest = min((s for s in self._sessions.values() if s.models), key=lambda s: s.seen)
                 del stalest.models[next(iter(stalest.models))]
+            session.models[name] = predictor
 
     def _sweep(self) -> None:
         now = self.clock()

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
+
 from mtl.data import tables
 from mtl.data.batches import Source
 from mtl.data.splits import split
@@ -59,11 +61,19 @@ def start_run(
     """
     if not 1 <= request.steps <= settings.max_steps:
         raise SessionError(f"The number of steps is {request.steps}; choose 1 to {settings.max_steps}.")
-    table = tables.read(request.path, columns=request.columns)
+    table = tables.read(
+        request.path, columns=request.columns, limit=settings.max_rows + 1, max_bytes=settings.max_bytes
+    )
     if len(table.rows) > settings.max_rows:
-        raise DataError(f"{table.path.name}: has {len(table.rows):,} rows; the limit is {settings.max_rows:,}")
-    tasks = chosen_tasks(base, table, request.heads)
-    parts = split(tables.examples(table, tasks), seed=request.seed)
+        raise DataError(f"{table.path.name}: has more than {settings.max_rows:,} rows, which is the limit; shorten it")
+    tasks = chosen_tasks(base, table, request.heads, max_labels=settings.max_labels)
+    rows = tables.examples(table, tasks)
+    longest = max(rows, key=lambda row: len(row.texts[0])).texts[0]
+    if len(longest) > settings.max_characters:
+        raise DataError(
+            f"{table.path.name}: a text has {len(longest):,} characters; the limit is {settings.max_characters:,}"
+        )
+    parts = split([row for row in rows if row.targets], seed=request.seed)
     config = TrainConfig(
         steps=request.steps,
         freeze=request.freeze,
@@ -76,13 +86,16 @@ def start_run(
         validation_rows=300,
         seed=request.seed,
     )
-    predictor = base.copy()
-    for task in tasks:
-        if task not in base.tasks:
-            predictor.add_task(task)
+    made: list[Predictor] = []
 
     def work(should_stop: Callable[[], bool]) -> Iterator[RunEvent]:
         deadline = time.monotonic() + settings.max_seconds
+        predictor = base.copy()
+        torch.manual_seed(request.seed)
+        for task in tasks:
+            if task not in base.tasks:
+                predictor.add_task(task)
+        made.append(predictor)
         yield from train(
             predictor,
             [Source(SOURCE, parts.train)],
@@ -92,14 +105,14 @@ def start_run(
         )
 
     def finished(_: RunEnded) -> None:
-        keep(predictor)
+        keep(made.pop())
 
     run = Run(name, work, slot, finished=finished, alive=alive)
     run.start()
     return run
 
 
-def chosen_tasks(base: Predictor, table: tables.Table, heads: dict[str, str]) -> list[Task]:
+def chosen_tasks(base: Predictor, table: tables.Table, heads: dict[str, str], *, max_labels: int = 200) -> list[Task]:
     """The heads to train: an existing one where the name and the labels fit, else a new one for the data.
 
     Raises:
@@ -108,6 +121,8 @@ def chosen_tasks(base: Predictor, table: tables.Table, heads: dict[str, str]) ->
     """
     if not heads:
         raise SessionError("No head is chosen; name at least one to train.")
+    if len(set(heads.values())) < len(heads):
+        raise SessionError("Both heads have one name; give each its own.")
     existing = {task.name: task for task in base.tasks}
     tasks = []
     for kind, name in heads.items():
@@ -117,6 +132,11 @@ def chosen_tasks(base: Predictor, table: tables.Table, heads: dict[str, str]) ->
             raise DataError(
                 f"{table.path.name}: head {name!r} needs a column {needed} with something in it; "
                 f"the file has {', '.join(table.columns)}"
+            )
+        if len(labels) > max_labels:
+            raise DataError(
+                f"{table.path.name}: {len(labels):,} different labels for head {name!r}, the limit is {max_labels}; "
+                "is it the right column?"
             )
         known = existing.get(name)
         if known is None:

@@ -25,10 +25,10 @@ def from_spec(spec: Mapping[str, object]) -> Task:
     """
     settings = dict(spec)
     kind = settings.pop("type", None)
-    if kind not in TASK_TYPES:
+    if not isinstance(kind, str) or kind not in TASK_TYPES:
         raise ConfigError(f"task {spec.get('name')!r} has type {kind!r}; it must be one of {', '.join(TASK_TYPES)}")
     try:
-        return TASK_TYPES[str(kind)](**settings)  # type: ignore[arg-type]
+        return TASK_TYPES[kind](**settings)  # type: ignore[arg-type]
     except TypeError as error:
         raise ConfigError(f"task {spec.get('name')!r} of type {kind!r}: {error}") from error
 

@@ -65,7 +65,12 @@ class Task(ABC):
     def __post_init__(self) -> None:
         if not self.name.replace("_", "").replace("-", "").isalnum():
             raise ConfigError(f"task name {self.name!r}: use letters, digits, '_' and '-' only")
-        object.__setattr__(self, "labels", tuple(self.labels))
+        if hasattr(nn.ModuleDict(), self.name):
+            raise ConfigError(f"task name {self.name!r} is a word that PyTorch keeps for itself; choose another one")
+        given: object = self.labels  # a recipe or an mtl.json may hold anything
+        if isinstance(given, str) or not isinstance(given, Sequence):
+            raise ConfigError(f"task {self.name!r}: labels is {given!r}; it must be a list")
+        object.__setattr__(self, "labels", tuple(str(label) for label in self.labels))
         if len(set(self.labels)) != len(self.labels):
             raise ConfigError(f"task {self.name!r}: a label stands twice in {', '.join(self.labels)}")
 

@@ -59,12 +59,32 @@ def tagged_runs(tags: Sequence[str]) -> list[TaggedRun]:
     return runs
 
 
-def spans_of_tokens(tokens: Sequence[str], tags: Sequence[str]) -> tuple[Span, ...]:
-    """Tags on tokens -> spans on the tokens joined by single spaces."""
-    ends = np.cumsum([len(token) + 1 for token in tokens]) - 1
+def starts_of_tokens(tokens: Sequence[str]) -> list[int]:
+    """Where each token begins when all are joined by single spaces."""
+    return [
+        int(end) - len(token) for end, token in zip(np.cumsum([len(t) + 1 for t in tokens]) - 1, tokens, strict=True)
+    ]
+
+
+def located(tokens: Sequence[str], text: str) -> list[int] | None:
+    """Where each token begins in `text`, one after the other; None where one cannot be found."""
+    starts, place = [], 0
+    for token in tokens:
+        start = text.find(token, place)
+        if start < 0:
+            return None
+        starts.append(start)
+        place = start + len(token)
+    return starts
+
+
+def spans_of_tokens(
+    tokens: Sequence[str], tags: Sequence[str], starts: Sequence[int] | None = None
+) -> tuple[Span, ...]:
+    """Tags on tokens -> spans on the text in which token i begins at `starts[i]` (else: joined by spaces)."""
+    starts = starts_of_tokens(tokens) if starts is None else starts
     return tuple(
-        Span(int(ends[run.first]) - len(tokens[run.first]), int(ends[run.end - 1]), run.label)
-        for run in tagged_runs(tags)
+        Span(starts[run.first], starts[run.end - 1] + len(tokens[run.end - 1]), run.label) for run in tagged_runs(tags)
     )
 
 
@@ -86,17 +106,17 @@ def viterbi(scores: NDArray[np.float32]) -> NDArray[np.int64]:
     I-X may only follow B-X or I-X (Viterbi 1967; transitions are 0 where allowed, else minus infinity).
     """
     n_texts, n_words, n_tags = scores.shape
-    allowed = np.zeros((n_tags, n_tags), dtype=np.float32)  # [from, to]
-    for to in range(2, n_tags, 2):
-        allowed[:, to] = -np.inf
-        allowed[[to - 1, to], to] = 0
+    inside = np.arange(2, n_tags, 2)
     best = scores[:, 0].copy()
-    best[:, 2::2] = -np.inf
-    came_from = np.zeros((n_texts, n_words, n_tags), dtype=np.int64)
+    best[:, inside] = -np.inf
+    came_from = np.zeros((n_texts, n_words, n_tags), dtype=np.int32)
     for word in range(1, n_words):
-        paths = best[:, :, None] + allowed[None]
-        came_from[:, word] = paths.argmax(1)
-        best = paths.max(1) + scores[:, word]
+        came_from[:, word] = best.argmax(1)[:, None]  # O and B-X may follow anything
+        paths = np.repeat(best.max(1)[:, None], n_tags, axis=1)
+        from_begin = best[:, inside - 1] >= best[:, inside]
+        came_from[:, word, inside] = np.where(from_begin, inside - 1, inside)
+        paths[:, inside] = np.maximum(best[:, inside - 1], best[:, inside])
+        best = paths + scores[:, word]
     chosen = np.zeros((n_texts, n_words), dtype=np.int64)
     chosen[:, -1] = best.argmax(1)
     for word in range(n_words - 1, 0, -1):

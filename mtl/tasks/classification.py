@@ -23,7 +23,7 @@ class Classification(Task):
     kind: ClassVar[str] = "classification"
     columns: ClassVar[tuple[str, ...]] = ("label",)
     n_texts: ClassVar[int] = 1
-    primary: ClassVar[str] = "macro_f1"
+    primary: ClassVar[str] = "accuracy"
 
     hidden: int = 0
     dropout: float = 0.1

@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar
+from typing import ClassVar, get_args
 
 import numpy as np
 import torch
@@ -20,8 +20,8 @@ from mtl.errors import ConfigError
 from mtl.metrics import span_f1
 from mtl.model.heads import LayerChoice, TokenHead
 from mtl.tasks.base import MISSING, Row, Task, choices, masked_cross_entropy, of_kind
-from mtl.tasks.bio import bio_tags, is_tag, project, spans_of_tokens, viterbi
-from mtl.types import Prediction, Span, Target, Tokens
+from mtl.tasks.bio import bio_tags, is_tag, located, project, spans_of_tokens, starts_of_tokens, viterbi
+from mtl.types import N_SHAPES, Prediction, Span, Target, Tokens
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,17 @@ class NamedEntities(Task):
     primary: ClassVar[str] = "f1"
 
     layers: LayerChoice = "all"
-    word_shape: int = 8
+    word_shape: int = N_SHAPES
     hidden: int = 256
     dropout: float = 0.1
     label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.layers not in get_args(LayerChoice):
+            raise ConfigError(f"task {self.name!r}: layers is {self.layers!r}; say {', '.join(get_args(LayerChoice))}")
+        if self.word_shape not in (0, N_SHAPES):
+            raise ConfigError(f"task {self.name!r}: word_shape is {self.word_shape}; say {N_SHAPES}, or 0 for none")
         if not self.labels:
             raise ConfigError(f"task {self.name!r} has no labels; name its entity types")
 
@@ -136,6 +140,13 @@ class NamedEntities(Task):
         return {"precision": scores.precision, "recall": scores.recall, "f1": scores.f1}
 
 
+def _whole(value: object) -> int:
+    """A whole number, also as 3.0; ValueError for anything else."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and float(value).is_integer():
+        return int(value)
+    raise ValueError(f"{value!r} is no whole number")
+
+
 def words_of(tokens: Tokens) -> Words:
     """The pre-tokens of a batch, in order."""
     word = tokens.words.cpu().numpy()
@@ -167,7 +178,12 @@ def _from_tags(row: Row) -> tuple[Span, ...]:
     wrong = [name for name in names if not is_tag(name)]
     if wrong:
         raise row.problem("tags", f"tags of IOB1, IOB2 or BIOES (O, B-X, I-X, E-X, S-X), not {wrong[0]!r}")
-    return spans_of_tokens([str(token) for token in tokens], names)
+    words = [str(token) for token in tokens]
+    text = row.get("text")
+    starts = starts_of_tokens(words) if text is None else located(words, str(text))
+    if starts is None:
+        raise row.problem("text", "a text that holds the tokens in their order, or no text beside tokens and tags")
+    return spans_of_tokens(words, names, starts)
 
 
 def _from_spans(row: Row) -> tuple[Span, ...]:
@@ -178,8 +194,8 @@ def _from_spans(row: Row) -> tuple[Span, ...]:
     spans: list[Span] = []
     for cell in cells:
         try:
-            span = Span(int(cell["start"]), int(cell["end"]), str(cell["label"]))  # type: ignore[index]
-        except (TypeError, KeyError, ValueError) as error:
+            span = Span(_whole(cell["start"]), _whole(cell["end"]), str(cell["label"]))  # type: ignore[index]
+        except (TypeError, KeyError, IndexError, ValueError) as error:
             raise row.problem("spans", expected) from error
         if not 0 <= span.start < span.end <= len(text):
             raise row.problem("spans", f"0 <= start < end <= {len(text)}, the length of the text")
@@ -199,7 +215,7 @@ def as_list(cell: object) -> list[object] | None:
             return list(cell.split())
         try:
             cell = json.loads(cell)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             return None
     if isinstance(cell, np.ndarray):
         return list(cell.tolist())

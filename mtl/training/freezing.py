@@ -59,9 +59,10 @@ def set_train_mode(model: MultiTaskModel, policy: FreezePolicy) -> None:
         part.module.train(not part.frozen)
 
 
-def trainable_counts(model: MultiTaskModel, policy: FreezePolicy) -> Mapping[str, int]:
-    """Parameters that will learn, by part."""
-    return {p.name: 0 if p.frozen else _size(p.module) for p in parts(model, policy)}
+def trainable_counts(model: MultiTaskModel, policy: FreezePolicy, trained: set[str]) -> Mapping[str, int]:
+    """Parameters that will learn, by part; a head that no data feeds (not in `trained`) learns nothing."""
+    silent = {f"head {name}" for name in model.heads if name not in trained}
+    return {p.name: 0 if p.frozen or p.name in silent else _size(p.module) for p in parts(model, policy)}
 
 
 def total_counts(model: MultiTaskModel) -> Mapping[str, int]:

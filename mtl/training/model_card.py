@@ -26,15 +26,16 @@ def score_sources(predictor: Predictor, sources: list[Source]) -> dict[str, dict
 
 def write_card(folder: Path, predictor: Predictor) -> None:
     """Writes `README.md` beside the weights; `predictor.meta` has `provenance`, and `test` where it was scored."""
-    provenance = predictor.meta.get("provenance", {})
-    test = predictor.meta.get("test", {})
+    found, test = predictor.meta.get("provenance"), predictor.meta.get("test")
+    provenance: Mapping[str, object] = found if isinstance(found, dict) else {}
     front = {
-        "license": "apache-2.0",
+        "license": provenance.get("licence"),
+        "language": provenance.get("language"),
         "library_name": "sentence-transformers",
         "pipeline_tag": "sentence-similarity",
-        "language": "en",
-        "base_model": provenance.get("encoder") if isinstance(provenance, dict) else None,
+        "base_model": provenance.get("encoder"),
     }
+    front = {name: value for name, value in front.items() if value}
     sections = [
         f"---\n{yaml.safe_dump(front, sort_keys=False)}---",
         f"# {folder.name}: one sentence encoder, {len(predictor.tasks)} tasks, one pass",
@@ -42,7 +43,7 @@ def write_card(folder: Path, predictor: Predictor) -> None:
         _tasks(predictor),
         _use(folder),
         _metrics(test if isinstance(test, dict) else {}),
-        _data(provenance if isinstance(provenance, dict) else {}),
+        _data(provenance),
     ]
     (folder / "README.md").write_text("\n\n".join(part for part in sections if part) + "\n", encoding="utf-8")
 
@@ -64,7 +65,9 @@ from sentence_transformers import SentenceTransformer
 SentenceTransformer("checkpoints/{folder.name}").encode(["Oslo wins the cup."])  # the same vectors
 ```
 
-Weights are stored in half precision and computed with in float32; the figures below are of the stored weights."""
+Weights are stored in half precision and widened to float32 when loaded; the figures below are of the stored weights.
+mtl computes in bf16 where the hardware multiplies it (`precision="auto"`); say `mtl.load(..., precision="fp32")` for
+vectors that equal the other libraries' to the last digits."""
 
 
 def _metrics(test: Scores) -> str:

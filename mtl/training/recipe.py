@@ -29,7 +29,7 @@ class SourceSpec:
     """One data set: its files (relative to the data root), what it feeds, and where it comes from.
 
     columns  what the file calls our columns; map: labels of the data -> labels of the task
-    weight   how often it is drawn, relative to its size; limit: at most so many training rows
+    weight   how often it is drawn, relative to its size; limit: only the first so many training rows
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -52,11 +52,13 @@ class SourceSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Everything that one `python -m mtl train` needs."""
+    """Everything that one `python -m mtl train` needs. `licence` and `language` are for the model card."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     encoder: str
+    licence: str = ""
+    language: str = ""
     pooling: PoolingMode = "mean"
     max_tokens: int = 256
     tasks: dict[str, dict[str, object]]
@@ -64,6 +66,8 @@ class Recipe:
     training: TrainConfig = field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
+        if self.max_tokens < 8:
+            raise ConfigError(f"max_tokens is {self.max_tokens}; it must be 8 or more")
         for name, source in self.sources.items():
             for task in source.tasks:
                 if task not in self.tasks:
@@ -108,7 +112,10 @@ def _override(values: dict[str, object], override: str) -> None:
         if not isinstance(child, dict):
             raise ConfigError(f"--set {override!r}: {parent!r} has no fields")
         values = child
-    values[last] = yaml.safe_load(value)
+    try:
+        values[last] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {override!r}: the value is not YAML; put it in quotes") from error
 
 
 def build_tasks(recipe: Recipe, data_root: Path) -> list[Task]:
@@ -126,7 +133,7 @@ def build_tasks(recipe: Recipe, data_root: Path) -> list[Task]:
 def _labels(recipe: Recipe, name: str, data_root: Path) -> Sequence[str]:
     labels = recipe.tasks[name].get("labels", ())
     if labels != FROM_DATA:
-        return tuple(str(label) for label in labels)  # type: ignore[attr-defined]
+        return labels  # type: ignore[return-value]
     kind = TASK_TYPES.get(str(recipe.tasks[name].get("type")))
     found: dict[str, None] = {}
     for spec in recipe.sources.values():
@@ -166,9 +173,10 @@ def provenance(recipe: Recipe) -> Mapping[str, object]:
         name: {"tasks": list(s.tasks), "licence": s.licence, "source": s.source, "weight": s.weight, "limit": s.limit}
         for name, s in recipe.sources.items()
     }
-    training = TypeAdapter(TrainConfig).dump_python(recipe.training, mode="json")
     return {
         "encoder": Path(recipe.encoder).name if Path(recipe.encoder).is_dir() else recipe.encoder,
+        "licence": recipe.licence,
+        "language": recipe.language,
         "sources": kept,
-        "training": training,
+        "training": TypeAdapter(TrainConfig).dump_python(recipe.training, mode="json"),
     }

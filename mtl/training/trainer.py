@@ -75,7 +75,9 @@ class _Run:
     def __init__(
         self, predictor: Predictor, sources: Sequence[Source], validation: Sequence[Source], config: TrainConfig
     ) -> None:
-        self.predictor, self.config, self.validation = predictor, config, validation
+        self.predictor, self.config = predictor, config
+        self.validation = [_sample(source, config.validation_rows, config.seed) for source in validation]
+        sources = [_labelled(source) for source in sources]
         self.model = predictor.model
         self.device = self.model.device
         torch.manual_seed(config.seed)
@@ -150,7 +152,7 @@ class _Run:
         return RunStarted(
             steps=len(self.plan.order),
             policy=policy.describe(),
-            trainable=freezing.trainable_counts(self.model, policy),
+            trainable=freezing.trainable_counts(self.model, policy, self.trained),
             total=freezing.total_counts(self.model),
             shares=self.plan.shares,
             warnings=freezing.warnings(self.model, policy, self.trained),
@@ -197,9 +199,8 @@ class _Run:
         self.model.eval()
         scores = []
         for source in self.validation:
-            rows = source.examples[: self.config.validation_rows]
-            for name in dict.fromkeys(name for row in rows for name in row.targets):
-                found = evaluate(self.predictor, name, rows)
+            for name in dict.fromkeys(name for row in source.examples for name in row.targets):
+                found = evaluate(self.predictor, name, source.examples)
                 primary = found.metrics[self.tasks[name].primary]
                 scores.append(SourceScore(source.name, name, found.metrics, primary))
         if not scores:
@@ -227,6 +228,19 @@ class _Run:
 
     def _state(self) -> dict[str, Tensor]:
         return {name: value.detach().cpu().clone() for name, value in self.model.state_dict().items()}
+
+
+def _labelled(source: Source) -> Source:
+    """The rows of a source that can teach something."""
+    return Source(source.name, [row for row in source.examples if row.targets], source.weight)
+
+
+def _sample(source: Source, limit: int, seed: int) -> Source:
+    """At most `limit` rows, drawn once: a file may be sorted by label."""
+    if len(source.examples) <= limit:
+        return source
+    chosen = np.random.default_rng(seed).permutation(len(source.examples))[:limit]
+    return Source(source.name, [source.examples[i] for i in sorted(chosen)], source.weight)
 
 
 def composite(scores: Sequence[SourceScore], select_by: str) -> float:

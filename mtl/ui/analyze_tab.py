@@ -9,8 +9,8 @@ from mtl.ui import render
 from mtl.ui.context import Context, spoken
 
 TEXT = (
-    "Maria Keller, who founded Norvik Energy in Oslo, said on Tuesday that the new wind farm off the coast of "
-    "Scotland had beaten every forecast, and thanked the University of Bergen for its patience."
+    "Maria Keller of Siemens said in Berlin on Tuesday that profits had doubled, and she thanked the staff for a "
+    "wonderful year."
 )
 EXAMPLES = (
     TEXT,
@@ -37,11 +37,13 @@ def create_analyze_tab(context: Context) -> None:
         button = gr.Button("Analyze", variant="primary", elem_id="analyze-go")
     bars, marked = analyze("", BASE, TEXT, 0.5)
     with gr.Row(equal_height=False):
-        entities = gr.HTML(marked, elem_id="analyze-entities")
-        labels = gr.HTML(bars, elem_id="analyze-labels")
+        with gr.Column(min_width=340):
+            entities = gr.HTML(marked, elem_id="analyze-entities")
+        with gr.Column(min_width=340):
+            labels = gr.HTML(bars, elem_id="analyze-labels")
     gr.Examples([[example] for example in EXAMPLES], text, label="Try one of these")
 
     inputs, outputs = [context.session, context.model, text, threshold], [labels, entities]
     button.click(analyze, inputs, outputs, api_name="analyze")
-    for trigger in (text.submit, threshold.release, context.model.change):
+    for trigger in (text.submit, threshold.release, context.model.input):
         trigger(analyze, inputs, outputs, api_name=False)

@@ -21,7 +21,9 @@ TABS = (
 
 def build_ui(service: Service) -> gr.Blocks:
     """The whole page; examples are answered while it is built."""
-    with gr.Blocks(title="mtl: one sentence encoder, many tasks", analytics_enabled=False) as demo:
+    with gr.Blocks(
+        title="mtl: one sentence encoder, many tasks", analytics_enabled=False, delete_cache=(3600, 3600)
+    ) as demo:
         session = gr.BrowserState("", storage_key="mtl-session")
         gr.Markdown(
             "# mtl\nOne sentence encoder, many tasks, one pass: compare, map, label, mark entities, fine-tune.",

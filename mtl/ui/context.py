@@ -6,6 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from html import escape
 from typing import ParamSpec, TypeVar
 
 import gradio as gr
@@ -52,4 +53,4 @@ def spoken(handler: Callable[P, R]) -> Callable[P, R]:
 
 
 def _shown(error: MtlError) -> gr.Error:
-    return gr.Error(str(error).replace("\n", "<br>"), title="Please check", duration=20, print_exception=False)
+    return gr.Error(escape(str(error)).replace("\n", "<br>"), title="Please check", duration=20, print_exception=False)

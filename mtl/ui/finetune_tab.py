@@ -117,7 +117,14 @@ def create_finetune_tab(context: Context) -> None:
                 [t.name for t in service.base.tasks if t.n_texts == 1], label="Heads that stay frozen"
             )
             keep = gr.Checkbox(True, label="Hold sentence vectors near the old ones (retention)", visible=False)
-            steps = gr.Slider(5, service.settings.max_steps, value=60, step=5, label="Steps", elem_id="tune-steps")
+            steps = gr.Slider(
+                5,
+                service.settings.max_steps,
+                value=min(60, service.settings.max_steps),
+                step=5,
+                label="Steps",
+                elem_id="tune-steps",
+            )
             rate = gr.Slider(1e-4, 1e-2, value=2e-3, step=1e-4, label="Learning rate of the heads")
     with gr.Row():
         train = gr.Button("Train", variant="primary", elem_id="tune-go")
@@ -149,7 +156,9 @@ def create_finetune_tab(context: Context) -> None:
 def _policy(how: str, frozen_layers: int, heads: list[str]) -> FreezePolicy:
     if how == HEADS_ONLY:
         return FreezePolicy(encoder=True, heads=tuple(heads))
-    return FreezePolicy(layers=frozen_layers if how == TOP_LAYERS else 0, heads=tuple(heads))
+    if how == TOP_LAYERS:
+        return FreezePolicy(embeddings=True, layers=frozen_layers, heads=tuple(heads))
+    return FreezePolicy(heads=tuple(heads))
 
 
 def _uploaded(file: str | None) -> Path:

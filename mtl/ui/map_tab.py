@@ -8,46 +8,46 @@ import gradio as gr
 import plotly.graph_objects as go
 
 from mtl.errors import SessionError
-from mtl.service.service import BASE, Corpus, MapPoints, Service
+from mtl.service.service import Corpus, MapPoints, Service
 from mtl.ui import plots
 from mtl.ui.context import Context, spoken
 
 SAMPLES, PASTED, TABLE = "Sample sentences", "Pasted lines", "A table"
-COLOUR = "predicted topic"
+STALE = "This map was drawn with another model; press **Draw the map**."
 
 
 def create_map_tab(context: Context) -> None:
-    """Fills the tab that is open; the sample map is drawn when the page is built and refined when it loads."""
+    """Fills the tab that is open; the sample map is drawn when the page loads."""
     service = context.service
 
     @spoken
     def draw(
-        key: str, model: str, source: str, lines: str, file: str | None, column: str, colour: str
+        key: str, model: str, source: str, lines: str, file: str | None, column: str, colour: str | None
     ) -> Iterator[tuple[go.Figure, str, dict[str, object], MapPoints]]:
         first = service.read_corpus(key, model, _corpus(service, source, lines, file, column))
         yield _shown(first, colour, "UMAP follows …")
         yield _shown(service.refine(first), colour, "")
 
     @spoken
-    def recolour(points: MapPoints | None, colour: str) -> go.Figure | dict[str, object]:
+    def recolour(points: MapPoints | None, colour: str | None) -> go.Figure | dict[str, object]:
         return gr.skip() if points is None else plots.scatter(points, colour)
 
     def show_inputs(source: str) -> list[dict[str, object]]:
         return [gr.update(visible=source == PASTED), *[gr.update(visible=source == TABLE)] * 2]
 
-    first = service.read_corpus("", BASE, service.sample_corpus)
     with gr.Row():
-        source = gr.Radio([SAMPLES, PASTED, TABLE], value=SAMPLES, label="Sentences", elem_id="map-source")
-        colour = gr.Dropdown(list(first.corpus.columns), value=COLOUR, label="Colour by", elem_id="map-colour")
+        source = gr.Radio(
+            [SAMPLES, PASTED, TABLE], value=SAMPLES, label="Sentences", min_width=320, elem_id="map-source"
+        )
+        colour = gr.Dropdown([], label="Colour by", min_width=280, elem_id="map-colour")
     lines = gr.Textbox(label="Sentences, one a line", lines=6, visible=False, elem_id="map-lines")
     file = gr.File(label="CSV, TSV, JSONL or Parquet (also .gz)", visible=False, elem_id="map-file", height=120)
     column = gr.Textbox(
         label="Column that holds the text (blank: 'text', else the longest)", visible=False, elem_id="map-column"
     )
     button = gr.Button("Draw the map", variant="primary", elem_id="map-go")
-    figure, text, _, _ = _shown(first, COLOUR, "UMAP follows …")
-    plot = gr.Plot(figure, label="Map of sentences", elem_id="map-plot")
-    note = gr.Markdown(text, elem_id="map-note")
+    plot = gr.Plot(label="Map of sentences", elem_id="map-plot")
+    note = gr.Markdown("The sample map follows …", elem_id="map-note")
     points = gr.State(None)
 
     inputs = [context.session, context.model, source, lines, file, column, colour]
@@ -55,6 +55,7 @@ def create_map_tab(context: Context) -> None:
     button.click(draw, inputs, outputs, api_name="map")
     context.ready.then(draw, inputs, outputs, api_name=False, show_progress="hidden")
     colour.input(recolour, [points, colour], plot, api_name=False)
+    context.model.input(lambda: STALE, None, note, api_name=False, queue=False)
     source.change(show_inputs, source, [lines, file, column], api_name=False, queue=False)
 
 
@@ -68,7 +69,7 @@ def _corpus(service: Service, source: str, lines: str, file: str | None, column:
     return service.corpus_from_file(file, column.strip() or None)
 
 
-def _shown(points: MapPoints, colour: str, waiting: str) -> tuple[go.Figure, str, dict[str, object], MapPoints]:
+def _shown(points: MapPoints, colour: str | None, waiting: str) -> tuple[go.Figure, str, dict[str, object], MapPoints]:
     columns = list(points.corpus.columns)
     chosen = colour if colour in columns else (columns[0] if columns else None)
     cut = sum(analysis.truncated_at is not None for analysis in points.analyses)

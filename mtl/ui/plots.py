@@ -18,7 +18,7 @@ MAX_GROUPS = len(POINT_COLOURS)
 
 def heat_map(matrix: Matrix) -> go.Figure:
     """Cosines of a list with itself; numbers are printed while there is room."""
-    names = [f"{place + 1}. {_short(text, 34)}" for place, text in enumerate(matrix.texts)]
+    names = [_plain(f"{place + 1}. {_short(text, 22)}") for place, text in enumerate(matrix.texts)]
     scores = np.round(matrix.scores.astype(float), 3)
     few = len(names) <= 12
     figure = go.Figure(

@@ -79,10 +79,10 @@ def run_status(run: RunRecord | None) -> str:
     if run.state == "waiting":
         return f"**{run.name}** waits; {run.ahead} run(s) come first."
     if run.state == "failed":
-        return f"**{run.name}** ended: {run.error}"
+        return f"**{run.name}** ended: {escape(run.error or '')}"
     started, steps = run.started, run.steps
     if started is None:
-        return f"**{run.name}** prepares."
+        return f"**{run.name}** prepares." if run.active else f"**{run.name}** was stopped before it began."
     learning, total = sum(started.trainable.values()), sum(started.total.values())
     head = f"{started.policy} {learning:,} of {total:,} parameters learn, on {started.device}."
     ended = run.ended
@@ -112,7 +112,8 @@ def run_scores(run: RunRecord | None) -> str:
     numbers = "".join(f"<th class='num'>{name}</th>" for name in ("before", "best so far", "gain"))
     head = f"<th>head</th><th>metric</th>{numbers}"
     return (
-        f'{notes}<div class="mtl-scroll"><table class="mtl-table"><tr>{head}</tr>{"".join(rows)}</table></div>'
+        f'{notes}<div class="mtl-scroll" tabindex="0"><table class="mtl-table"><tr>{head}</tr>'
+        f"{''.join(rows)}</table></div>"
         '<div class="mtl-dim">On a fifth of the rows, put aside before training.</div>'
     )
 
@@ -147,7 +148,7 @@ def _marked(text: str, spans: Sequence[Span], labels: Sequence[str], truncated_a
     pieces.append(escape(text[place:read]))
     if read < len(text):
         rest = text[read : read + 400] + (" …" if len(text) > read + 400 else "")
-        pieces.append(f'<span class="mtl-cut">{escape(rest)}</span>')
+        pieces.append(f'<del class="mtl-cut">{escape(rest)}</del>')
     return "".join(pieces)
 
 

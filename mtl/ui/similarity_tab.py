@@ -7,7 +7,7 @@ import csv
 import gradio as gr
 import plotly.graph_objects as go
 
-from mtl.service.service import BASE
+from mtl.service.service import BASE, Service
 from mtl.ui import plots, render
 from mtl.ui.context import Context, spoken
 
@@ -68,21 +68,20 @@ def create_similarity_tab(context: Context) -> None:
             results = gr.HTML(search("", BASE, QUERY, CORPUS, 5), elem_id="search-results")
 
     who = [context.session, context.model]
-    for trigger in (pair_button.click, left.submit, right.submit, context.model.change):
-        trigger(compare, [*who, left, right], score, api_name="compare" if trigger == pair_button.click else False)
-    matrix_button.click(matrix, [*who, lines], [plot, note], api_name="matrix")
-    for trigger in (search_button.click, query.submit):
-        trigger(
-            search,
-            [*who, query, corpus, top_k],
-            results,
-            api_name="search" if trigger == search_button.click else False,
-        )
+    pair, listed, asked = [*who, left, right], [*who, lines], [*who, query, corpus, top_k]
+    pair_button.click(compare, pair, score, api_name="compare")
+    matrix_button.click(matrix, listed, [plot, note], api_name="matrix")
+    search_button.click(search, asked, results, api_name="search")
+    for trigger in (left.submit, right.submit, context.model.input):
+        trigger(compare, pair, score, api_name=False)
+    for trigger in (query.submit, context.model.input):
+        trigger(search, asked, results, api_name=False)
+    context.model.input(matrix, listed, [plot, note], api_name=False)
 
 
-def _pairs(context_service: object) -> list[list[str]]:
+def _pairs(service: Service) -> list[list[str]]:
     """A few of the sample pairs."""
-    path = context_service.settings.samples / "pairs.csv"  # type: ignore[attr-defined]
+    path = service.settings.samples / "pairs.csv"
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     return [[row["sentence1"], row["sentence2"]] for row in rows[:: max(1, len(rows) // 5)][:5]]

@@ -26,7 +26,7 @@ CSS = """
 .mtl-dim {color: var(--body-text-color-subdued); font-size: .88rem}
 .mtl-task {margin: 0 0 14px}
 .mtl-task h4 {margin: 0 0 6px; font-size: .95rem; color: var(--body-text-color)}
-.mtl-bar {display: grid; grid-template-columns: minmax(128px, 30%) 1fr 3.4em; gap: 10px; align-items: center;
+.mtl-bar {display: grid; grid-template-columns: minmax(150px, 32%) 1fr 3.4em; gap: 10px; align-items: center;
   margin: 4px 0; font-size: .92rem}
 .mtl-bar b, .mtl-bar span {overflow-wrap: anywhere; font-variant-numeric: tabular-nums}
 .mtl-text {line-height: 2.1; white-space: pre-wrap; overflow-wrap: anywhere; font-size: 1.02rem}
@@ -34,7 +34,7 @@ CSS = """
   background: color-mix(in srgb, var(--tag) 24%, transparent)}
 .mtl-text mark i {font-style: normal; font-size: .72rem; font-weight: 600; color: #fff; background: var(--tag);
   border-radius: 4px; padding: 2px 5px; margin-left: 5px; white-space: nowrap}
-.mtl-cut {opacity: .55; text-decoration: line-through}
+.mtl-cut {color: var(--body-text-color-subdued); text-decoration: line-through}
 .mtl-warn {border-left: 4px solid #b8860b; padding: 6px 10px; margin: 0 0 10px; font-size: .92rem;
   color: var(--body-text-color); background: color-mix(in srgb, #b8860b 14%, transparent); border-radius: 4px}
 .mtl-hits {list-style: none; margin: 0; padding: 0}
@@ -46,6 +46,8 @@ CSS = """
 .mtl-table th, .mtl-table td {text-align: left; padding: 5px 8px; border-bottom: 1px solid var(--border-color-primary)}
 .mtl-table td.num, .mtl-table th.num {text-align: right; font-variant-numeric: tabular-nums}
 .mtl-scroll {overflow-x: auto}
+.mtl-table td, .mtl-table th {border-inline: 0 !important}
+.tab-container button.selected {color: var(--body-text-color) !important; font-weight: 650}
 @media (max-width: 480px) {.tab-container button {padding-inline: 5px !important; font-size: .82rem !important}}
 """
 

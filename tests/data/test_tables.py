@@ -147,6 +147,10 @@ def test_the_first_ten_bad_rows_come_together(tmp_path: Path) -> None:
         ("a.conll", b"word\n", "expected a word and a tag"),
         ("a.csv.gz", gzip.compress(b"text,label\na,good\n" * 50)[:-20], "cannot be unpacked"),
         ("a.csv.gz", b"text,label\n", "cannot be unpacked"),
+        ("a.jsonl", b'{"text": ["a", "b"], "label": "good"}\n', "row 1, column 'text': ['a', 'b']; expected a text"),
+        ("a.jsonl", b'{"text": "a", "label": ' + b"[" * 100_000, "row 1: not JSON"),
+        ("a.jsonl", b'{"text": "a", "label": ' + b"9" * 5_000 + b"}", "row 1: not JSON"),
+        ("a.jsonl", b"{}\n{}\n", "has no rows"),
         ("a.xlsx", b"", "unknown ending '.xlsx'; use one of .csv"),
     ],
 )
@@ -183,3 +187,32 @@ def test_a_limit_reads_no_further(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_text("text,label\na,good\nb,bad\nragged\n", encoding="utf-8")
     assert len(tables.read(path, limit=2).rows) == 2
+
+
+def test_half_an_emoji_becomes_one_replacement_character(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b'{"text": "a \\ud83d b", "label": "good"}\n')
+    (row,) = tables.examples(tables.read(path), [MOOD])
+    assert row.texts == ("a \ufffd b",)
+
+
+def test_other_line_separators_are_part_of_the_text(tmp_path: Path) -> None:
+    path = tmp_path / "rows.marked"
+    path.write_text("good\tone\u2028two\r\nbad\tthree\x85four\n", encoding="utf-8", newline="")
+    found = tables.examples(tables.read(path), [MOOD])
+    assert [row.texts[0] for row in found] == ["one\u2028two", "three\x85four"]
+
+
+def test_a_cell_that_cannot_be_read_is_not_renamed_to_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"text": "Rome", "spans": "[{'start': 0}]"}), encoding="utf-8")
+    with pytest.raises(DataError, match="column 'spans'"):
+        tables.examples(tables.read(path), [PLACES], rename={"city": "LOC"})
+
+
+def test_what_is_too_large_when_unpacked_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv.gz"
+    path.write_bytes(gzip.compress(b"text\n" + b"a\n" * 2_000_000))
+    assert path.stat().st_size < 100_000
+    with pytest.raises(DataError, match="larger than 1 MB when unpacked"):
+        tables.read(path, max_bytes=1_000_000)

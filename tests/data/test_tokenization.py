@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mtl.data.tokenization import N_SHAPES, TextTokenizer, word_shape
+from mtl.data.tokenization import TextTokenizer, word_shape
+from mtl.types import N_SHAPES
 
 MAX_TOKENS = 32
 

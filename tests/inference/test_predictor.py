@@ -12,6 +12,7 @@ from mtl.errors import ConfigError
 from mtl.inference import predictor as module
 from mtl.inference.export import prediction_rows, write_rows
 from mtl.inference.predictor import Predictor
+from mtl.model.precision import device_of
 from mtl.tasks import Classification
 from mtl.types import Analysis, LabelScores, PairScore, Span
 
@@ -90,6 +91,16 @@ def test_pairs_are_scored_in_order(predictor: Predictor) -> None:
 def test_a_wrong_call_is_told_what_is_right(predictor: Predictor, call, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         call(predictor)
+
+
+def test_one_string_is_not_a_list_of_letters(predictor: Predictor) -> None:
+    with pytest.raises(TypeError, match="pass a list of texts"):
+        predictor.encode("abc")
+
+
+def test_a_device_that_is_not_here_is_named() -> None:
+    with pytest.raises(ConfigError, match="device 'foo' is not on this machine"):
+        device_of("foo")
 
 
 def test_a_copy_has_weights_of_its_own(predictor: Predictor) -> None:

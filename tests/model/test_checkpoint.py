@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,10 @@ def test_what_was_saved_answers_as_before(predictor: Predictor, folder: Path) ->
     np.testing.assert_allclose(again.encode(TEXTS), predictor.encode(TEXTS), atol=2e-3)
     for mine, theirs in zip(predictor.analyze(TEXTS), again.analyze(TEXTS), strict=True):
         assert mine["topic"].label == theirs["topic"].label
+        assert mine["topic"].scores == pytest.approx(theirs["topic"].scores, abs=2e-3)
+        assert [(s.start, s.end, s.label) for s in mine["entities"]] == [
+            (s.start, s.end, s.label) for s in theirs["entities"]
+        ]
         assert mine.n_tokens == theirs.n_tokens
         assert mine.truncated_at == theirs.truncated_at
 
@@ -92,6 +97,14 @@ def damage_spec(folder: Path) -> None:
     (folder / "mtl.json").write_text(json.dumps(meta))
 
 
+def changed(name: str, **values: object) -> Callable[[Path], None]:
+    def damage(folder: Path) -> None:
+        settings = json.loads((folder / name).read_text())
+        (folder / name).write_text(json.dumps({**settings, **values}))
+
+    return damage
+
+
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
@@ -105,6 +118,23 @@ def damage_spec(folder: Path) -> None:
         (lambda f: (f / "tokenizer.json").write_text("{}"), "tokenizer.json"),
         (lambda f: (f / "tokenizer.json").unlink(), "tokenizer.json is missing"),
         (lambda f: (f / "heads.safetensors").unlink(), "heads.safetensors is missing"),
+        (lambda f: (f / "heads.safetensors").write_bytes(b"\x09"), "heads.safetensors.*damaged or cut short"),
+        (lambda f: (f / "model.safetensors").unlink(), "model.safetensors is missing"),
+        (lambda f: (f / "model.safetensors").write_bytes(b""), "model.safetensors.*damaged or cut short"),
+        (lambda f: (f / "config.json").unlink(), "config.json is missing"),
+        (lambda f: (f / "config.json").write_text("{"), "config.json"),
+        (lambda f: (f / "mtl.json").write_bytes(b"\xff\xfe{"), "mtl.json.*damaged"),
+        (lambda f: (f / "mtl.json").write_text("[" * 100_000), "mtl.json.*damaged"),
+        (lambda f: (f / "mtl.json").write_text("[1]"), "not of format 1"),
+        (changed("config.json", hidden_size=64), "model.safetensors does not fit config.json"),
+        (changed("config.json", num_attention_heads=3), "config.json: describes no encoder"),
+        (changed("mtl.json", tasks=["topic"]), "mtl.json: its tasks cannot be read"),
+        (changed("mtl.json", tasks=3), "mtl.json: its tasks cannot be read"),
+        (changed("mtl.json", tasks=[{"type": "similarity"}]), "mtl.json: its tasks cannot be read"),
+        (changed("mtl.json", pooling="sum"), "mtl.json: pooling is 'sum'; it must be one of mean, cls, max"),
+        (changed("mtl.json", max_tokens="many"), "mtl.json: max_tokens is 'many'"),
+        (changed("mtl.json", max_tokens=0), "mtl.json: max_tokens is 0"),
+        (changed("mtl.json", max_tokens=65), "mtl.json: max_tokens is 65; the encoder of config.json reads 64"),
     ],
 )
 def test_a_damaged_folder_is_named(folder: Path, damage, words: str) -> None:
@@ -112,6 +142,24 @@ def test_a_damaged_folder_is_named(folder: Path, damage, words: str) -> None:
     with pytest.raises(CheckpointError, match=words) as caught:
         mtl.load(folder)
     assert str(folder) in str(caught.value) or "heads.safetensors" in str(caught.value)
+
+
+def test_an_encoder_in_double_or_half_precision_is_read_as_float32(folder: Path) -> None:
+    before = mtl.load(folder, device="cpu").encode(TEXTS)
+    for name in ("model.safetensors", "heads.safetensors"):
+        save_file({key: value.double() for key, value in load_file(folder / name).items()}, folder / name)
+    again = mtl.load(folder, device="cpu")
+    assert {p.dtype for p in again.model.parameters()} == {torch.float32}
+    np.testing.assert_array_equal(again.encode(TEXTS), before)
+
+
+def test_saving_over_a_checkpoint_leaves_no_half_written_file(make_predictor, folder: Path) -> None:
+    other = make_predictor(pooling="max", max_tokens=16)
+    other.save(folder)
+    assert not list(folder.rglob("*.part"))
+    again = mtl.load(folder, device="cpu")
+    assert (again.model.pooling.mode, again.tokenizer.max_tokens) == ("max", 16)
+    np.testing.assert_allclose(again.encode(TEXTS), other.encode(TEXTS), atol=2e-3)
 
 
 def test_no_folder_at_all_is_named(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from mtl.errors import DataError
+from mtl.errors import DataError, SessionError
 from mtl.service.runs import Run, TrainingSlot
 from mtl.training.events import RunEnded, RunEvent, StepEnded
 
@@ -23,7 +23,7 @@ def endless(should_stop: ShouldStop) -> Iterator[RunEvent]:
     while not should_stop():
         number += 1
         yield step(number)
-    yield RunEnded("stopped", number, None, None, number, {})
+    yield RunEnded("stopped", number, None, None, number, {"weight": 1})
 
 
 def make(
@@ -36,15 +36,17 @@ def make(
 def test_stop_ends_a_run_and_hands_over_its_model() -> None:
     run, kept = make(endless, TrainingSlot())
     run.start()
+    while not run.steps:
+        threading.Event().wait(0.01)
     run.stop()
     run.join(10)
     assert run.state == "ended"
-    assert kept == [run.ended]
-    assert run.ended.reason == "stopped"
+    assert [ended.reason for ended in kept] == ["stopped"]
+    assert dict(kept[0].state) != dict(run.ended.state) == {}  # the run keeps no second copy of the weights
 
 
 def test_a_run_that_nobody_watches_ends() -> None:
-    looks = iter([True, True, False])
+    looks = iter([True, True, True, False])  # at its turn, then before each step
     run, kept = make(endless, TrainingSlot(), alive=lambda: next(looks))
     run.start()
     run.join(10)
@@ -72,13 +74,14 @@ def test_the_second_run_waits_for_the_first_and_says_so() -> None:
 def test_a_waiting_run_can_be_stopped() -> None:
     slot = TrainingSlot()
     first, _ = make(endless, slot)
-    second, _ = make(endless, slot)
+    second, kept = make(endless, slot)
     first.start()
     second.start()
     second.stop()
     second.join(10)
     assert second.state == "ended"
-    assert second.steps == []
+    assert (second.events, kept) == ([], [])  # it never trained, beside the first or at all
+    assert first.state == "running"
     first.stop()
     first.join(10)
 
@@ -111,3 +114,26 @@ def test_a_bug_raises_and_the_page_is_told_without_details() -> None:
     run.join(10)
     assert run.state == "failed"
     assert "secret" not in run.error
+
+
+def test_a_waiting_run_whose_page_left_goes_too() -> None:
+    slot = TrainingSlot()
+    first, _ = make(endless, slot)
+    second, kept = make(endless, slot, alive=lambda: False)
+    first.start()
+    second.start()
+    second.join(10)
+    assert (second.state, kept) == ("ended", [])
+    first.stop()
+    first.join(10)
+
+
+def test_the_line_is_bounded() -> None:
+    slot = TrainingSlot(capacity=1)
+    first, _ = make(endless, slot)
+    second, _ = make(endless, slot)
+    first.start()
+    with pytest.raises(SessionError, match="1 runs wait already"):
+        second.start()
+    first.stop()
+    first.join(10)

@@ -16,7 +16,9 @@ from mtl.training.config import FreezePolicy
 
 @pytest.fixture
 def service(predictor) -> Service:
-    return Service(Settings(max_characters=1000, max_texts=50, max_points=40, max_steps=40), base=predictor)
+    return Service(
+        Settings(max_characters=1000, max_texts=50, max_points=40, max_steps=40, max_labels=20), base=predictor
+    )
 
 
 @pytest.fixture
@@ -96,10 +98,23 @@ def test_a_corpus_finds_its_text_column_and_keeps_the_others(service: Service, t
     assert points.corpus.columns["id"] == ("1", "2")
 
 
+def test_a_column_of_zeros_is_not_blank(service: Service, tmp_path: Path) -> None:
+    path = tmp_path / "notes.jsonl"
+    path.write_text('{"text": "a", "flag": 0, "ok": false}\n{"text": "b", "flag": 1.0, "ok": null}', encoding="utf-8")
+    assert service.corpus_from_file(path).columns == {"flag": ("0", "1"), "ok": ("False", "")}
+
+
+def test_few_points_are_placed_by_pca_and_it_says_so(service: Service) -> None:
+    first = service.read_corpus("k", BASE, service.corpus_from_lines("one\ntwo\nthree"))
+    assert service.refine(first).method == "PCA"
+    many = service.read_corpus("k", BASE, service.corpus_from_lines("\n".join("abcdefghijkl")))
+    assert service.refine(many).method == "UMAP"
+
+
 def test_too_many_rows_for_a_map_are_refused(service: Service, tmp_path: Path) -> None:
     path = tmp_path / "long.csv"
     path.write_text("text\n" + "row\n" * 41, encoding="utf-8")
-    with pytest.raises(DataError, match="has 41 rows; a map takes 40"):
+    with pytest.raises(DataError, match="has more than 40 rows, which is all that a map takes"):
         service.corpus_from_file(path)
 
 
@@ -157,6 +172,8 @@ def test_a_second_run_of_one_session_is_refused_until_the_first_is_over(service:
         ({"heads": {"classification": "mood"}, "steps": 0}, "The number of steps is 0; choose 1 to 40"),
         ({"heads": {"classification": "mood"}, "columns": {"label": "nope"}}, "has no column 'nope'"),
         ({"heads": {"classification": "a b!"}}, "use letters"),
+        ({"heads": {"classification": "same", "ner": "same"}}, "Both heads have one name"),
+        ({"heads": {"classification": "mood"}, "columns": {"label": "text", "text": "label"}}, "the limit is 20"),
         ({"heads": {"classification": "mood"}, "freeze": FreezePolicy(layers=99)}, "freeze.layers is 99"),
     ],
 )

@@ -63,6 +63,14 @@ def test_spans_and_tags_make_a_round_trip(tags: list[str]) -> None:
         assert tag[0] != "I" or before[1:] == tag[1:]
 
 
+def test_a_thousand_labels_take_little_room() -> None:
+    scores = np.random.default_rng(0).normal(size=(4, 30, 2001)).astype(np.float32)
+    found = bio.viterbi(scores)
+    for row in found:
+        for before, tag in itertools.pairwise((0, *row)):
+            assert tag % 2 or tag == 0 or before in (tag - 1, tag)
+
+
 def test_a_word_belongs_to_the_span_that_it_overlaps() -> None:
     starts, ends = np.array([0, 4, 9]), np.array([3, 8, 12])
     assert bio.project([Span(2, 6, "X")], starts, ends, ("X",)) == [1, 2, 0]

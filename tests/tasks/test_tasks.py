@@ -143,6 +143,13 @@ def test_ranking_loss_by_hand() -> None:
         (PLACES, {"text": "ab", "spans": [{"start": 1, "end": 1, "label": "PER"}]}, "0 <= start < end"),
         (PLACES, {"text": "ab", "spans": [{"begin": 1}]}, "expected a list such as"),
         (PLACES, {"text": "ab", "spans": "[1"}, "expected a list such as"),
+        (PLACES, {"text": "abcd", "spans": [{"start": 0.5, "end": 3.9, "label": "PER"}]}, "expected a list such as"),
+        (
+            PLACES,
+            {"text": "ab", "spans": [{"start": 0, "end": float("inf"), "label": "PER"}]},
+            "expected a list such as",
+        ),
+        (PLACES, {"text": "ab", "spans": "[" * 100_000}, "expected a list such as"),
         (
             PLACES,
             {"text": "abcd", "spans": [{"start": 0, "end": 3, "label": "PER"}, {"start": 2, "end": 4, "label": "LOC"}]},
@@ -164,6 +171,13 @@ def test_a_blank_cell_is_no_target(value: object) -> None:
     assert not TOPIC.has_target(Row(1, {"label": value}))
     assert not PLACES.has_target(Row(1, {"spans": value, "text": "a"}))
     assert PLACES.has_target(Row(1, {"spans": [], "text": "a"}))
+
+
+def test_tokens_beside_a_text_are_found_in_it() -> None:
+    row = {"text": "Hello, Oslo!", "tokens": ["Hello", ",", "Oslo", "!"], "tags": ["O", "O", "B-LOC", "O"]}
+    assert PLACES.parse(Row(1, row)) == (Span(7, 11, "LOC"),)
+    with pytest.raises(DataError, match="holds the tokens in their order"):
+        PLACES.parse(Row(1, {**row, "text": "Hello, Bergen!"}))
 
 
 def test_numbers_are_labels_too() -> None:
@@ -214,6 +228,12 @@ def test_a_task_is_its_settings(task) -> None:
         ({"type": "similarity", "name": "x", "low": 5, "high": 5}, "must be under high"),
         ({"type": "similarity", "name": "a.b"}, "use letters"),
         ({"type": "similarity", "name": "x", "colour": 1}, "colour"),
+        ({"type": "similarity", "name": "type"}, "choose another one"),
+        ({"type": "classification", "name": "x", "labels": None}, "labels is None; it must be a list"),
+        ({"type": "classification", "name": "x", "labels": "ab"}, "labels is 'ab'; it must be a list"),
+        ({"type": ["ner"], "name": "x"}, "must be one of"),
+        ({"type": "ner", "name": "x", "labels": ["A"], "layers": "al"}, "layers is 'al'; say last, mix, all"),
+        ({"type": "ner", "name": "x", "labels": ["A"], "word_shape": 4}, "word_shape is 4; say 8, or 0"),
     ],
 )
 def test_a_wrong_setting_is_named(spec: dict, words: str) -> None:

@@ -68,6 +68,8 @@ def test_an_override_is_read_as_yaml(recipe: Path) -> None:
         (["training.epochs=many"], "training.epochs"),
         (["training.freeze.layers=-1"], "freeze.layers is -1"),
         (["nonsense"], "say NAME=VALUE"),
+        (["training.epochs=["], "the value is not YAML"),
+        (["max_tokens=-3"], "max_tokens is -3"),
         (["encoder.x=1"], "'encoder' has no fields"),
         (["sources.notes.tasks=[tone]"], "feeds task 'tone', which is not among mood"),
         (["sources.notes.weight=0"], "weight of a source is 0"),

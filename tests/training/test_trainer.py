@@ -127,6 +127,20 @@ def test_one_source_may_feed_two_tasks(make_predictor) -> None:
     assert evaluate(predictor, "place", rows).metrics["f1"] == 1.0
 
 
+def test_rows_without_a_target_are_passed_over(make_predictor) -> None:
+    unlabelled = [Example((f"nothing {i}",), {}) for i in range(100)]
+    events = run(make_predictor(), sources=[Source("s", [*unlabelled, *TOPICS[:6]])], steps=5, batch_rows=2)
+    assert [set(e.losses) for e in events if isinstance(e, StepEnded)] == [{"topic"}] * 5
+
+
+def test_a_file_sorted_by_label_is_still_scored_on_every_label(make_predictor) -> None:
+    rows = sorted(TOPICS, key=lambda row: str(row.targets["topic"]))
+    predictor = make_predictor()
+    events = run(predictor, validation=[Source("s", rows)], validation_rows=8, steps=1)
+    found = next(e for e in events if isinstance(e, Evaluated)).scores[0].metrics["accuracy"]
+    assert 0 < found < 1  # an untrained head says one label of the two
+
+
 def test_the_end_has_the_weights_of_the_best_validation(make_predictor) -> None:
     predictor = make_predictor()
     validation = [Source("topics", TOPICS), Source("places", PLACES)]

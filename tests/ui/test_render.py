@@ -49,7 +49,7 @@ def test_spans_below_the_threshold_are_counted_not_marked() -> None:
 
 def test_what_was_cut_is_struck_through_and_said() -> None:
     html = render.entities("read this not that", analysis(truncated_at=9), [ENTITIES], threshold=0.5)
-    assert '<span class="mtl-cut"> not that</span>' in html
+    assert '<del class="mtl-cut"> not that</del>' in html
     assert "the first 9 of 18 characters" in html
 
 
