@@ -35,7 +35,8 @@ ONLY_IN = {
     "umap": "inference/projection.py",
     "environ": "settings.py",
 }
-MODULES = sorted(path for path in (ROOT / "mtl").rglob("*.py") if path != ROOT / "mtl" / "__init__.py")
+PACKAGE = ROOT / "mtl" / "__init__.py"
+MODULES = sorted(path for path in (ROOT / "mtl").rglob("*.py") if path != PACKAGE)
 
 
 def room(path: Path) -> str:
@@ -47,7 +48,7 @@ def imports(tree: ast.AST) -> Iterator[str]:
         if isinstance(node, ast.Import):
             yield from (name.name for name in node.names)
         elif isinstance(node, ast.ImportFrom):
-            yield from (f"{node.module}.{name.name}" for name in node.names)
+            yield from (f"{'.' * node.level}{node.module or ''}.{name.name}" for name in node.names)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -56,6 +57,7 @@ def test_a_module_keeps_to_its_place(path: Path) -> None:
     here = room(path)
     assert ast.get_docstring(tree), "every module says what it does"
     for name in imports(tree):
+        assert not name.startswith("."), "imports say the whole name"
         parts = name.split(".")
         if parts[0] == "mtl" and len(parts) > 1:
             assert ORDER.index(parts[1]) <= ORDER.index(here), f"{here} must not import {name}"
@@ -68,6 +70,33 @@ def test_a_module_keeps_to_its_place(path: Path) -> None:
             assert here == "settings"
 
 
+def public(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.ClassDef]:
+    """Functions and classes of a module; methods say in their class what they do."""
+    for node in tree.body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
+            yield node
+
+
+@pytest.mark.parametrize("path", [PACKAGE, *MODULES], ids=lambda path: str(path.relative_to(ROOT)))
+def test_modules_and_what_they_offer_have_docstrings(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assert ast.get_docstring(tree), "every module says what it does"
+    assert [node.name for node in public(tree) if not ast.get_docstring(node)] == []
+
+
+def test_the_entry_builds_and_computes_nothing_itself() -> None:
+    names = {name.split(".")[0] for name in imports(ast.parse((ROOT / "app.py").read_text(encoding="utf-8")))}
+    assert names & {"torch", "transformers", "plotly", "umap", "fastapi"} == set()
+
+
+def test_the_checks_of_this_file_see_what_they_forbid() -> None:
+    bad = ast.parse(
+        "import umap.umap_\nfrom mtl.ui import app\nfrom . import x\nfrom gradio import Blocks\ndef f(): pass"
+    )
+    assert list(imports(bad)) == ["umap.umap_", "mtl.ui.app", "..x", "gradio.Blocks"]
+    assert [node.name for node in public(bad)] == ["f"]
+
+
 def test_every_room_is_in_the_order() -> None:
     assert {room(path) for path in MODULES} <= set(ORDER)
 
@@ -77,9 +106,17 @@ def test_the_package_is_small() -> None:
     assert lines < 9000
 
 
-@pytest.mark.parametrize("statement", ["import mtl", "import mtl.settings, mtl.tasks.bio"])
-def test_importing_is_light(statement: str) -> None:
-    heavy = ("transformers", "gradio", "umap", "sklearn", "pandas", "plotly")
+ALWAYS_HEAVY = ("transformers", "gradio", "umap", "sklearn", "pandas", "plotly")
+
+
+@pytest.mark.parametrize(
+    ("statement", "heavy"),
+    [
+        ("import mtl, mtl.types, mtl.errors, mtl.settings, mtl.__main__", ("torch", "numpy", *ALWAYS_HEAVY)),
+        ("import mtl.tasks, mtl.data.tables, mtl.metrics", ALWAYS_HEAVY),
+    ],
+)
+def test_importing_is_light(statement: str, heavy: tuple[str, ...]) -> None:
     code = f"{statement}; import sys; print([name for name in {heavy!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -29,5 +29,5 @@ def test_a_wrong_value_is_named(value: str) -> None:
 
 
 def test_a_missing_folder_of_samples_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="MTL_SAMPLES is .*no such folder"):
+    with pytest.raises(ConfigError, match=r"MTL_SAMPLES is .*no such folder"):
         from_environment({"MTL_SAMPLES": str(tmp_path / "none")})

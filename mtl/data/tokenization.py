@@ -69,6 +69,7 @@ class TextTokenizer:
             spans = np.asarray(encoding.offsets, dtype=np.int64).reshape(-1, 2)
             word = np.asarray([-1 if w is None else w for w in encoding.word_ids], dtype=np.int64)
             special = np.asarray(encoding.special_tokens_mask, dtype=bool)
+            _drop_spaces(text, spans)
             word[special | (spans[:, 0] == spans[:, 1])] = -1
             spans[word < 0] = 0
             _take_marks(text, spans)
@@ -91,6 +92,15 @@ class TextTokenizer:
 def without_surrogates(text: str) -> str:
     """Lone surrogates, which no tokenizer takes, become the replacement character: offsets stay true."""
     return _SURROGATE.sub("\ufffd", text)
+
+
+def _drop_spaces(text: str, spans: NDArray[np.int64]) -> None:
+    """Takes off the spaces that SentencePiece and byte-level tokenizers count to the word after them."""
+    for row, (start, end) in enumerate(spans.tolist()):
+        if start < end and (text[start].isspace() or text[end - 1].isspace()):
+            inner = text[start:end].lstrip()
+            first = end - len(inner)
+            spans[row] = first, first + len(inner.rstrip())
 
 
 def _take_marks(text: str, spans: NDArray[np.int64]) -> None:

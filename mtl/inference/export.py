@@ -55,7 +55,7 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
         )
     elif path.suffix == ".csv":
         cells = [{key: _cell(value) for key, value in row.items()} for row in rows]
-        pd.DataFrame(cells).to_csv(path, index=False)
+        pd.DataFrame(cells).to_csv(path, index=False, lineterminator="\r\n")  # so that a lone \r is quoted
     else:
         frame = pd.DataFrame(list(rows))
         if "truncated_at" in frame:

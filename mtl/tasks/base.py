@@ -128,6 +128,19 @@ def masked_cross_entropy(logits: Tensor, targets: Tensor, *, label_smoothing: fl
     return total / (targets != MISSING).sum().clamp_min(1)
 
 
+def check_head(name: str, *, hidden: int, dropout: float, label_smoothing: float) -> None:
+    """Refuses what no head can be built or trained with.
+
+    Raises:
+        ConfigError: naming the task, the setting and its limits.
+    """
+    if type(hidden) is not int or hidden < 0:
+        raise ConfigError(f"task {name!r}: hidden is {hidden!r}; it must be a whole number, 0 or more")
+    for setting, value in (("dropout", dropout), ("label_smoothing", label_smoothing)):
+        if not 0 <= value < 1:
+            raise ConfigError(f"task {name!r}: {setting} is {value}; it must be from 0 to under 1")
+
+
 def of_kind(predicted: Sequence[Prediction], kind: type[Value]) -> list[Value]:
     """The same list with its element type checked.
 

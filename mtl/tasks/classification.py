@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mtl.errors import ConfigError
 from mtl.metrics import accuracy, macro_f1
 from mtl.model.heads import SentenceHead
-from mtl.tasks.base import MISSING, Row, Task, choices, masked_cross_entropy, of_kind, text_of
+from mtl.tasks.base import MISSING, Row, Task, check_head, choices, masked_cross_entropy, of_kind, text_of
 from mtl.types import LabelScores, Prediction, Target, Tokens
 
 
@@ -33,8 +33,7 @@ class Classification(Task):
         super().__post_init__()
         if len(self.labels) < 2:
             raise ConfigError(f"task {self.name!r} has {len(self.labels)} labels; it needs two or more")
-        if not 0 <= self.label_smoothing < 1:
-            raise ConfigError(f"task {self.name!r}: label_smoothing is {self.label_smoothing}; 0 <= it < 1")
+        check_head(self.name, hidden=self.hidden, dropout=self.dropout, label_smoothing=self.label_smoothing)
 
     def parse(self, row: Row) -> Target:
         label = text_of(row.get("label"))

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from mtl.errors import ConfigError
 from mtl.metrics import span_f1
 from mtl.model.heads import LayerChoice, TokenHead
-from mtl.tasks.base import MISSING, Row, Task, choices, masked_cross_entropy, of_kind
+from mtl.tasks.base import MISSING, Row, Task, check_head, choices, masked_cross_entropy, of_kind
 from mtl.tasks.bio import bio_tags, is_tag, located, project, spans_of_tokens, starts_of_tokens, viterbi
 from mtl.types import N_SHAPES, Prediction, Span, Target, Tokens
 
@@ -57,6 +57,7 @@ class NamedEntities(Task):
             raise ConfigError(f"task {self.name!r}: word_shape is {self.word_shape}; say {N_SHAPES}, or 0 for none")
         if not self.labels:
             raise ConfigError(f"task {self.name!r} has no labels; name its entity types")
+        check_head(self.name, hidden=self.hidden, dropout=self.dropout, label_smoothing=self.label_smoothing)
 
     def parse(self, row: Row) -> Target:
         spans = spans_in(row)

@@ -38,6 +38,8 @@ class Similarity(Task):
         super().__post_init__()
         if not self.low < self.high:
             raise ConfigError(f"task {self.name!r}: low is {self.low}, it must be under high, {self.high}")
+        if not self.scale > 0:
+            raise ConfigError(f"task {self.name!r}: scale is {self.scale}; it must be above 0")
 
     def parse(self, row: Row) -> Target:
         expected = f"a number from {self.low:g} to {self.high:g}"

@@ -86,10 +86,10 @@ def loss_curve(run: RunRecord | None) -> go.Figure:
             name="validation score",
         )
     right = {"overlaying": "y", "side": "right", "range": [0, 1.02], "showgrid": False, "color": INK}
-    figure.update_layout(yaxis2={**right, "title": "score"}, legend={"orientation": "h", "y": 1.16})
+    figure.update_layout(yaxis2={**right, "title": "score"}, legend={"orientation": "h", "y": -0.22, "yanchor": "top"})
     figure.update_xaxes(title="step", rangemode="tozero")
     figure.update_yaxes(title="loss", rangemode="tozero", selector={"overlaying": None})
-    return _styled(figure, height=340)
+    return _styled(figure, height=370)
 
 
 def _styled(figure: go.Figure, *, height: int) -> go.Figure:

@@ -43,7 +43,8 @@ def label_bars(analysis: Analysis, tasks: Sequence[Task]) -> str:
         if isinstance(value, LabelScores):
             ranked = sorted(value.scores.items(), key=lambda item: -item[1])[:10]
             bars = "".join(
-                f'<div class="mtl-bar"><b>{escape(label)}</b>{_track(score)}<span>{score:.1%}</span></div>'
+                f'<div class="mtl-bar"><b>{escape(label).replace("/", "/<wbr>")}</b>'
+                f"{_track(score)}<span>{score:.1%}</span></div>"
                 for label, score in ranked
             )
             groups.append(f'<div class="mtl-task"><h4>{escape(task.name)}</h4>{bars}</div>')
@@ -109,7 +110,7 @@ def run_scores(run: RunRecord | None) -> str:
                 f"<td class='num'>{b:.3f}</td><td class='num'>{b - a:+.3f}</td></tr>"
             )
     notes = "".join(warning(sentence) for sentence in (run.started.warnings if run.started else ()))
-    numbers = "".join(f"<th class='num'>{name}</th>" for name in ("before", "best so far", "gain"))
+    numbers = "".join(f"<th class='num'>{name}</th>" for name in ("before", "best", "gain"))
     head = f"<th>head</th><th>metric</th>{numbers}"
     return (
         f'{notes}<div class="mtl-scroll" tabindex="0"><table class="mtl-table"><tr>{head}</tr>'

@@ -48,7 +48,12 @@ CSS = """
 .mtl-scroll {overflow-x: auto}
 .mtl-table td, .mtl-table th {border-inline: 0 !important}
 .tab-container button.selected {color: var(--body-text-color) !important; font-weight: 650}
-@media (max-width: 480px) {.tab-container button {padding-inline: 5px !important; font-size: .82rem !important}}
+@media (max-width: 480px) {
+  .mtl-bar {grid-template-columns: 116px 1fr 3.2em; gap: 8px}
+  .mtl-table {font-size: .84rem}
+  .mtl-table th, .mtl-table td {padding: 4px 5px}
+  .tab-container button {padding-inline: 5px !important; font-size: .82rem !important}
+}
 """
 
 

@@ -58,10 +58,11 @@ def test_list_is_drawn_as_a_heat_map(page) -> None:
     open_tab(page, "A list")
     page.locator("#matrix-lines textarea").fill("red wine\nwhite wine\ntax law")
     page.locator("#matrix-go").click()
-    page.wait_for_function(
-        "document.querySelectorAll('#matrix-plot .ytick text').length === 3 &&"
-        "document.querySelector('#matrix-plot .ytick text').textContent.includes('red wine')"
-    )
+    shown = "[...document.querySelectorAll('#matrix-plot .ytick text')].map(label => label.textContent).sort().join()"
+    page.wait_for_function(f"{shown} === '1. red wine,2. white wine,3. tax law'")
+    numbers = page.locator("#matrix-plot .heatmap-label").all_text_contents()
+    assert numbers.count("1.00") == 3
+    assert float(numbers[1]) > float(numbers[2])
 
 
 def test_map_opens_drawn_is_refined_and_takes_pasted_lines(page) -> None:
@@ -103,7 +104,7 @@ def test_labels_and_entities_with_a_threshold(page) -> None:
         "The flu vaccine, said Angela Brown of the U.S. hospital, is safe 👍🏽 in Berlin."
     )
     page.locator("#analyze-go").click()
-    page.wait_for_function("document.querySelector('#analyze-entities').innerText.includes('Berlin')")
+    page.wait_for_function("document.querySelector('#analyze-entities').innerText.includes('Angela Brown')")
     marks = page.locator("#analyze-entities mark").all_inner_texts()
     assert any(mark.startswith("Angela Brown") and "PER" in mark for mark in marks), marks
     assert any(mark.startswith("Berlin") and "LOC" in mark for mark in marks), marks

@@ -129,6 +129,7 @@ def changed(name: str, **values: object) -> Callable[[Path], None]:
         (changed("config.json", hidden_size=64), "model.safetensors does not fit config.json"),
         (changed("config.json", num_attention_heads=3), "config.json: describes no encoder"),
         (changed("mtl.json", tasks=["topic"]), "mtl.json: its tasks cannot be read"),
+        (changed("mtl.json", tasks=[{"type": "similarity", "name": "x", "scale": 0}]), "mtl.json.*scale is 0"),
         (changed("mtl.json", tasks=3), "mtl.json: its tasks cannot be read"),
         (changed("mtl.json", tasks=[{"type": "similarity"}]), "mtl.json: its tasks cannot be read"),
         (changed("mtl.json", pooling="sum"), "mtl.json: pooling is 'sum'; it must be one of mean, cls, max"),
