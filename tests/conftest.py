@@ -20,7 +20,6 @@ from mtl.tasks import Classification, NamedEntities, Similarity, Task
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 MAX_TOKENS = 32
 
-torch.set_num_threads(1)
 hypothesis.settings.register_profile("unhurried", parent=hypothesis.settings(), deadline=None)
 hypothesis.settings.load_profile("unhurried")  # a busy machine is no failure
 
@@ -61,6 +60,12 @@ TASKS: tuple[Task, ...] = (
 )
 
 MakePredictor = Callable[..., Predictor]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    """Before each test: numba, once UMAP has run, sets torch's threads to all cores."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture
