@@ -11,7 +11,7 @@ import torch
 from mtl.data.batches import Source
 from mtl.evaluation.evaluate import evaluate
 from mtl.inference.predictor import Predictor
-from mtl.training.config import TrainConfig
+from mtl.training.config import Retention, TrainConfig
 from mtl.training.events import Evaluated, RunEnded, StepEnded
 from mtl.training.recipe import build_tasks, load_recipe, load_sources
 from mtl.training.trainer import train
@@ -83,6 +83,27 @@ def test_a_row_teaches_only_what_it_says(make_predictor) -> None:
     assert evaluate(predictor, "topic", MIXED).metrics["accuracy"] == 1.0
     assert evaluate(predictor, "entities", MIXED).metrics["f1"] == 1.0
     assert evaluate(predictor, "entities", MIXED).examples == 2
+
+
+def test_the_seed_decides_dropout_too_whatever_was_drawn_before(make_predictor) -> None:
+    def losses(drawn: int) -> list[float]:
+        predictor = make_predictor()
+        torch.manual_seed(drawn)
+        events = train(predictor, [Source("s", ROWS)], [], config(steps=3, batch_rows=12, seed=5))
+        return [e.losses["topic"] for e in events if isinstance(e, StepEnded)]
+
+    assert losses(1) == losses(2)
+
+
+def test_a_text_first_seen_late_is_held_to_its_vector_from_before_training(predictor: Predictor) -> None:
+    for module in predictor.model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0  # so that only training moves a vector
+    changes = {"steps": 6, "batch_rows": 2, "encoder_lr": 0.01, "warmup": 0.0, "retention": Retention()}
+    events = train(predictor, [Source("s", ROWS)], [], config(**changes))
+    kept = [e.retention for e in events if isinstance(e, StepEnded)]
+    assert kept[0] == pytest.approx(0, abs=1e-5)
+    assert min(kept[1:]) > 1e-3  # six batches of two: every text is new to the teacher
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])
