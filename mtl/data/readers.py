@@ -82,7 +82,16 @@ def _delimited(data: bytes, problems: Problems, delimiter: str) -> Iterator[Row]
 
 
 def _csv(data: bytes, problems: Problems) -> Iterator[Row]:
-    return _delimited(data, problems, ",")
+    """Commas, or what the first line has in their place: some spreadsheets write semicolons or tabs."""
+    first = data.split(b"\n", 1)[0]
+    found = next((mark for mark in (",", ";", "\t") if mark.encode() in first), ",")
+    return _delimited(data, problems, found)
+
+
+def _txt(data: bytes, problems: Problems) -> Iterator[Row]:
+    """One text a line."""
+    texts = [line for line in _lines(data, problems) if line.strip()]
+    return (Row(number, {"text": text}) for number, text in enumerate(texts, start=1))
 
 
 def _tsv(data: bytes, problems: Problems) -> Iterator[Row]:
@@ -170,4 +179,5 @@ READERS: dict[str, Callable[[bytes, Problems], Iterator[Row]]] = {
     ".conll": _conll,
     ".iob2": _conll,
     ".marked": _marked,
+    ".txt": _txt,
 }

@@ -46,10 +46,10 @@ def read(
     """
     path = Path(path)
     suffix = (path.with_suffix("") if path.suffix == ".gz" else path).suffix.lower()
-    if suffix not in READERS:
-        raise DataError(f"{path.name}: unknown ending {suffix!r}; use one of {', '.join(READERS)}, each also .gz")
     if not path.is_file():
         raise DataError(f"{path}: no such file")
+    if suffix not in READERS:
+        raise DataError(f"{path.name}: unknown ending {suffix!r}; use one of {', '.join(READERS)}, each also .gz")
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             data = file.read(-1 if max_bytes is None else max_bytes + 1)
@@ -82,6 +82,10 @@ def renamed_columns(table: Table, columns: Mapping[str, str]) -> Table:
     if absent:
         raise DataError(f"{table.path.name}: has no column {absent[0]!r}; it has {', '.join(table.columns)}")
     ours = {theirs: mine for mine, theirs in columns.items()}
+    if len(ours) < len(columns):
+        raise DataError(
+            f"{table.path.name}: one column cannot be {' and '.join(columns)}; choose another for one of them"
+        )
     rows = tuple(
         Row(row.number, {ours.get(k, k): v for k, v in row.values.items() if k in ours or k not in columns})
         for row in table.rows

@@ -74,10 +74,11 @@ class Vectors:
 
 @dataclass(frozen=True)
 class Corpus:
-    """Texts for a map with columns to colour by (one value a text)."""
+    """Texts for a map with columns to colour by (one value a text); rows without a text were left out."""
 
     texts: tuple[str, ...]
     columns: Mapping[str, tuple[str, ...]]
+    left_out: int = 0
 
 
 @dataclass(frozen=True)
@@ -172,7 +173,16 @@ class Service:
             )
         return self._corpus(table)
 
+    def columns(self, path: str | Path) -> tuple[str, ...]:
+        """What the columns of a table are called, read off its first row."""
+        return tables.read(path, limit=1, max_bytes=self.settings.max_bytes).columns
+
     def _corpus(self, table: tables.Table) -> Corpus:
+        kept = tuple(row for row in table.rows if row.get("text") is not None or row.get("tokens") is not None)
+        if not kept:
+            raise DataError(f"{table.path.name}: no row has a text in the chosen column")
+        left_out = len(table.rows) - len(kept)
+        table = tables.Table(table.path, table.columns, kept)
         rows = tables.examples(table, [])
         others = [c for c in table.columns if c not in ("text", "tokens", "tags", "spans")]
         columns = {
@@ -180,7 +190,7 @@ class Service:
             for c in others
         }
         texts = self._checked([row.texts[0] for row in rows], limit=self.settings.max_points)
-        return Corpus(tuple(texts), columns)
+        return Corpus(tuple(texts), columns, left_out)
 
     @cached_property
     def sample_corpus(self) -> Corpus:
@@ -272,7 +282,7 @@ class Service:
                 values = [analysis[task.name] for analysis in found]
                 columns[f"predicted {task.name}"] = tuple(v.label for v in values if isinstance(v, LabelScores))
         vectors = np.stack([analysis.vector for analysis in found])
-        shown = Corpus(corpus.texts, {**columns, **corpus.columns})
+        shown = Corpus(corpus.texts, {**columns, **corpus.columns}, corpus.left_out)
         return MapPoints(shown, tuple(found), projection.pca(vectors), "PCA")
 
     def _lines(self, text: str) -> list[str]:

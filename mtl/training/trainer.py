@@ -210,8 +210,9 @@ class _Run:
         self.before = self.before or result
         self.since_best += 1
         if self.best is None or result.composite > self.best.composite:
-            self.best, self.since_best = result, 0
-            self.best_state = self._state()
+            self.since_best = 0
+        if self.best is None or _rank(result) > _rank(self.best):
+            self.best, self.best_state = result, self._state()
         yield result
 
     def out_of_patience(self) -> bool:
@@ -228,6 +229,11 @@ class _Run:
 
     def _state(self) -> dict[str, Tensor]:
         return {name: value.detach().cpu().clone() for name, value in self.model.state_dict().items()}
+
+
+def _rank(found: Evaluated) -> tuple[float, bool]:
+    """The higher composite is better; of equals a model that learned is better than the one that came."""
+    return found.composite, found.step > 0
 
 
 def _labelled(source: Source) -> Source:

@@ -26,7 +26,8 @@ def build_ui(service: Service) -> gr.Blocks:
     ) as demo:
         session = gr.BrowserState("", storage_key="mtl-session")
         gr.Markdown(
-            "# mtl\nOne sentence encoder, many tasks, one pass: compare, map, label, mark entities, fine-tune.",
+            "# mtl\nOne sentence encoder, many tasks, one pass: compare, map, label, mark entities, fine-tune. "
+            "The shipped model reads English.",
             elem_classes="mtl-head",
         )
         model = gr.Dropdown([BASE], value=BASE, label="Model", elem_id="model", filterable=False)

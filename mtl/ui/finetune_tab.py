@@ -16,6 +16,7 @@ SAMPLE, UPLOAD = "Sample: help-desk requests", "My table"
 HEADS_ONLY = "Encoder frozen: only heads learn (fast, nothing is forgotten)"
 TOP_LAYERS = "Top layers and heads learn"
 ALL = "Everything learns"
+TARGETS = ("text", "tokens", "tags", "spans")
 TICK_S = 1.0
 
 
@@ -30,10 +31,10 @@ def create_finetune_tab(context: Context) -> None:
         model: str,
         source: str,
         file: str | None,
-        text_column: str,
-        label_column: str,
-        label_head: str,
-        span_head: str,
+        text_column: str | None,
+        label_column: str | None,
+        label_head: str | None,
+        span_head: str | None,
         freezing: str,
         top_layers: float,
         frozen_heads: list[str],
@@ -42,8 +43,8 @@ def create_finetune_tab(context: Context) -> None:
         keep: bool,
     ) -> tuple[str, gr.Timer]:
         path = service.settings.samples / "helpdesk.marked" if source == SAMPLE else _uploaded(file)
-        heads = {"classification": label_head.strip(), "ner": span_head.strip()}
-        columns = {"text": text_column.strip(), "label": label_column.strip()} if source == UPLOAD else {}
+        heads = {"classification": (label_head or "").strip(), "ner": (span_head or "").strip()}
+        columns = {"text": text_column, "label": label_column} if source == UPLOAD else {}
         request = TuneRequest(
             path=path,
             heads={kind: name for kind, name in heads.items() if name},
@@ -77,6 +78,20 @@ def create_finetune_tab(context: Context) -> None:
     def show_inputs(source: str) -> list[dict[str, object]]:
         return [gr.update(visible=source == UPLOAD)] * 3
 
+    @spoken
+    def offer_columns(file: str | None) -> list[dict[str, object]]:
+        names = service.columns(file) if file else ()
+        text = next((name for name in names if name in ("text", "tokens")), names[0] if names else None)
+        others = [name for name in names if name not in TARGETS and name != text]
+        label = "label" if "label" in others else next(iter(others), None)
+        spans = "things" if {"spans", "tags"} & set(names) else None
+        return [
+            gr.update(choices=list(names), value=text),
+            gr.update(choices=list(names), value=label),
+            gr.update(value=label and "".join(c if c.isalnum() else "_" for c in label)),
+            gr.update(value=spans),
+        ]
+
     example = service.example_run
     names = {kind: [t.name for t in service.base.tasks if t.kind == kind] for kind in ("classification", "ner")}
     with gr.Row(equal_height=False):
@@ -88,8 +103,8 @@ def create_finetune_tab(context: Context) -> None:
                 elem_id="tune-file",
                 height=120,
             )
-            text_column = gr.Textbox("text", label="Column with the text", visible=False)
-            label_column = gr.Textbox("label", label="Column with the label", visible=False)
+            text_column = gr.Dropdown([], label="Column with the text", visible=False, elem_id="tune-text")
+            label_column = gr.Dropdown([], label="Column with the label", visible=False, elem_id="tune-label")
             label_head = gr.Dropdown(
                 names["classification"],
                 value="request",
@@ -144,6 +159,8 @@ def create_finetune_tab(context: Context) -> None:
     context.ready.then(look, [context.session, seen], watched, api_name=False, show_progress="hidden")
     context.model.change(offer_heads, who, [label_head, span_head, frozen_heads], api_name=False)
     source.change(show_inputs, source, [file, text_column, label_column], api_name=False, queue=False)
+    columns = [text_column, label_column, label_head, span_head]
+    file.change(offer_columns, file, columns, api_name=False, show_progress="hidden")
     freezing.change(
         lambda how: [gr.update(visible=how == TOP_LAYERS), gr.update(visible=how != HEADS_ONLY)],
         freezing,

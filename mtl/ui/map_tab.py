@@ -22,7 +22,7 @@ def create_map_tab(context: Context) -> None:
 
     @spoken
     def draw(
-        key: str, model: str, source: str, lines: str, file: str | None, column: str, colour: str | None
+        key: str, model: str, source: str, lines: str, file: str | None, column: str | None, colour: str | None
     ) -> Iterator[tuple[go.Figure, str, dict[str, object], MapPoints]]:
         first = service.read_corpus(key, model, _corpus(service, source, lines, file, column))
         yield _shown(first, colour, "UMAP follows …")
@@ -31,6 +31,12 @@ def create_map_tab(context: Context) -> None:
     @spoken
     def recolour(points: MapPoints | None, colour: str | None) -> go.Figure | dict[str, object]:
         return gr.skip() if points is None else plots.scatter(points, colour)
+
+    @spoken
+    def offer_columns(file: str | None) -> list[dict[str, object]]:
+        names = list(service.columns(file)) if file else []
+        others = [name for name in names if name != "text"]
+        return [gr.update(choices=names, value=None), gr.update(choices=others, value=None)]
 
     def show_inputs(source: str) -> list[dict[str, object]]:
         return [gr.update(visible=source == PASTED), *[gr.update(visible=source == TABLE)] * 2]
@@ -42,8 +48,8 @@ def create_map_tab(context: Context) -> None:
         colour = gr.Dropdown([], label="Colour by", min_width=280, elem_id="map-colour")
     lines = gr.Textbox(label="Sentences, one a line", lines=6, visible=False, elem_id="map-lines")
     file = gr.File(label="CSV, TSV, JSONL or Parquet (also .gz)", visible=False, elem_id="map-file", height=120)
-    column = gr.Textbox(
-        label="Column that holds the text (blank: 'text', else the longest)", visible=False, elem_id="map-column"
+    column = gr.Dropdown(
+        [], label="Column that holds the text (blank: 'text', else the longest)", visible=False, elem_id="map-column"
     )
     button = gr.Button("Draw the map", variant="primary", elem_id="map-go")
     plot = gr.Plot(label="Map of sentences", elem_id="map-plot")
@@ -52,21 +58,22 @@ def create_map_tab(context: Context) -> None:
 
     inputs = [context.session, context.model, source, lines, file, column, colour]
     outputs = [plot, note, colour, points]
-    button.click(draw, inputs, outputs, api_name="map")
+    button.click(draw, inputs, outputs, api_name="map", show_progress_on=[note])
+    file.change(offer_columns, file, [column, colour], api_name=False, show_progress="hidden")
     context.ready.then(draw, inputs, outputs, api_name=False, show_progress="hidden")
     colour.input(recolour, [points, colour], plot, api_name=False)
     context.model.input(lambda: STALE, None, note, api_name=False, queue=False)
     source.change(show_inputs, source, [lines, file, column], api_name=False, queue=False)
 
 
-def _corpus(service: Service, source: str, lines: str, file: str | None, column: str) -> Corpus:
+def _corpus(service: Service, source: str, lines: str, file: str | None, column: str | None) -> Corpus:
     if source == SAMPLES:
         return service.sample_corpus
     if source == PASTED:
         return service.corpus_from_lines(lines)
     if file is None:
         raise SessionError("No table yet; upload a CSV, TSV, JSONL or Parquet file first.")
-    return service.corpus_from_file(file, column.strip() or None)
+    return service.corpus_from_file(file, column or None)
 
 
 def _shown(points: MapPoints, colour: str | None, waiting: str) -> tuple[go.Figure, str, dict[str, object], MapPoints]:
@@ -75,4 +82,6 @@ def _shown(points: MapPoints, colour: str | None, waiting: str) -> tuple[go.Figu
     cut = sum(analysis.truncated_at is not None for analysis in points.analyses)
     note = f"{len(points.analyses):,} sentences placed by **{points.method}**. {waiting}"
     note += f" {cut} of them are longer than the model reads and were cut." if cut else ""
+    left_out = points.corpus.left_out
+    note += f" {left_out} rows without a text were left out." if left_out else ""
     return plots.scatter(points, chosen), note, gr.update(choices=columns, value=chosen), points

@@ -49,9 +49,9 @@ CSS = """
 .mtl-table td, .mtl-table th {border-inline: 0 !important}
 .tab-container button.selected {color: var(--body-text-color) !important; font-weight: 650}
 @media (max-width: 480px) {
-  .mtl-bar {grid-template-columns: 116px 1fr 3.2em; gap: 8px}
-  .mtl-table {font-size: .84rem}
-  .mtl-table th, .mtl-table td {padding: 4px 5px}
+  .mtl-bar {grid-template-columns: 124px 1fr 3.2em; gap: 8px; font-size: .86rem}
+  .mtl-table {font-size: .78rem}
+  .mtl-table th, .mtl-table td {padding: 4px 3px !important}
   .tab-container button {padding-inline: 5px !important; font-size: .82rem !important}
 }
 """

@@ -99,6 +99,13 @@ def test_columns_can_have_other_names(tmp_path: Path) -> None:
         tables.read(path, columns={"label": "intention"})
 
 
+def test_one_column_cannot_be_two_things(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("utterance,intent\nhello,good\n", encoding="utf-8")
+    with pytest.raises(DataError, match="one column cannot be text and label"):
+        tables.read(path, columns={"text": "utterance", "label": "utterance"})
+
+
 def test_labels_can_be_renamed_in_every_shape(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     rows = [
@@ -216,3 +223,16 @@ def test_what_is_too_large_when_unpacked_is_refused(tmp_path: Path) -> None:
     assert path.stat().st_size < 100_000
     with pytest.raises(DataError, match="larger than 1 MB when unpacked"):
         tables.read(path, max_bytes=1_000_000)
+
+
+@pytest.mark.parametrize("mark", [",", ";", "\t"])
+def test_the_separator_of_a_spreadsheet_is_found(tmp_path: Path, mark: str) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text(f"Text{mark}label\n'a'{mark}good\n", encoding="utf-8")
+    assert tables.read(path).columns == ("Text", "label")
+
+
+def test_plain_text_is_one_text_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "rows.txt"
+    path.write_text("one, two\n\nthree\n", encoding="utf-8")
+    assert [row.texts[0] for row in tables.examples(tables.read(path), [])] == ["one, two", "three"]

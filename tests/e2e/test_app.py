@@ -172,6 +172,24 @@ def test_stop_keeps_the_best_and_another_browser_does_not_see_the_model(page, ap
     context.close()
 
 
+def test_an_own_table_with_odd_columns_is_understood_and_trained(page, tmp_path: Path) -> None:
+    table = tmp_path / "feedback.csv"
+    kinds = (("soup", "lovely", "good"), ("bill", "awful", "bad"))
+    rows = [f"the {thing} number {i} was {how};{mood}" for i in range(8) for thing, how, mood in kinds]
+    table.write_text("Feedback;Mood of it\n" + "\n".join(rows), encoding="utf-8")
+    open_tab(page, "Fine-tune")
+    page.get_by_label("My table").check()
+    page.locator("#tune-file input[type=file]").set_input_files(str(table))
+    page.wait_for_function("document.querySelector('#tune-label input').value === 'Mood of it'")
+    assert page.locator("#tune-text input").input_value() == "Feedback"
+    assert page.locator("#tune-label-head input").input_value() == "Mood_of_it"
+    page.locator("#tune-steps input[type=number]").fill("20")
+    page.locator("#tune-go").click()
+    page.wait_for_function("document.querySelector('#tune-status').innerText.includes('finished after 20')")
+    assert "Mood_of_it" in page.locator("#tune-scores").inner_text()
+    assert "things" not in page.locator("#tune-scores").inner_text()
+
+
 def test_bad_table_names_row_and_column_and_the_app_goes_on(page, tmp_path: Path) -> None:
     table = tmp_path / "bad.csv"
     table.write_text("text,label\nfine,a\nragged\nalso fine,b\n", encoding="utf-8")

@@ -111,6 +111,15 @@ def test_few_points_are_placed_by_pca_and_it_says_so(service: Service) -> None:
     assert service.refine(many).method == "UMAP"
 
 
+def test_rows_without_a_text_are_left_out_of_a_map_and_counted(service: Service, tmp_path: Path) -> None:
+    path = tmp_path / "notes.csv"
+    path.write_text("Feedback;Région\ngood wine;Nord\n;Sud\nbad wine;Est\n", encoding="utf-8")
+    corpus = service.corpus_from_file(path, "Feedback")
+    assert (corpus.texts, corpus.columns["Région"], corpus.left_out) == (("good wine", "bad wine"), ("Nord", "Est"), 1)
+    assert service.read_corpus("k", BASE, corpus).corpus.left_out == 1
+    assert service.columns(path) == ("Feedback", "Région")
+
+
 def test_too_many_rows_for_a_map_are_refused(service: Service, tmp_path: Path) -> None:
     path = tmp_path / "long.csv"
     path.write_text("text\n" + "row\n" * 41, encoding="utf-8")
