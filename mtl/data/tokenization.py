@@ -49,17 +49,13 @@ class TextTokenizer:
             )
         try:
             backend = Tokenizer.from_file(str(path))
-        except Exception as error:
+        except Exception as error:  # the Rust side knows no other class
             raise CheckpointError(f"{path} is not a tokenizer file ({error}); copy it again") from error
         return cls(backend, max_tokens=max_tokens)
 
     def lengths(self, texts: Sequence[str]) -> list[int]:
         """Tokens that will be read of each text, special tokens included."""
         return [len(e.ids) for e in self.backend.encode_batch_fast([without_surrogates(text) for text in texts])]
-
-    def token_texts(self, text: str) -> list[str]:
-        """The tokens of one text as the vocabulary spells them."""
-        return list(self.backend.encode(without_surrogates(text)).tokens)
 
     def __call__(self, texts: Sequence[str]) -> Tokens:
         """Texts (B) -> their valid tokens (N), special tokens included."""

@@ -108,10 +108,6 @@ class Predictor:
             raise ConfigError(f"pairs need two lists of one length, got {len(left)} and {len(right)} texts")
         return self._run(list(zip(left, right, strict=True)), self._chosen(tasks, 2))
 
-    def truncated_at(self, text: str) -> int | None:
-        """The character up to which a text is read, None if to its end."""
-        return self.tokenizer([text]).truncated_at[0]
-
     def copy(self) -> Predictor:
         """A predictor with weights of its own: training it leaves this one as it is."""
         return Predictor(

@@ -11,7 +11,7 @@ import torch
 
 from mtl.data import tables
 from mtl.data.batches import Source
-from mtl.data.splits import split
+from mtl.data.splits import Split, split
 from mtl.errors import DataError, SessionError
 from mtl.inference.predictor import Predictor
 from mtl.service.runs import Run, TrainingSlot
@@ -44,6 +44,14 @@ class TuneRequest:
     seed: int = 0
 
 
+@dataclass(frozen=True)
+class TuneData:
+    """The heads of a request and its rows, a fifth of them put aside."""
+
+    tasks: tuple[Task, ...]
+    parts: Split
+
+
 def start_run(
     name: str,
     base: Predictor,
@@ -61,6 +69,40 @@ def start_run(
     """
     if not 1 <= request.steps <= settings.max_steps:
         raise SessionError(f"The number of steps is {request.steps}; choose 1 to {settings.max_steps}.")
+    data = read_data(base, request, settings)
+    config = train_config(request)
+    made: list[Predictor] = []
+
+    def work(should_stop: Callable[[], bool]) -> Iterator[RunEvent]:
+        deadline = time.monotonic() + settings.max_seconds
+        predictor = base.copy()
+        torch.manual_seed(request.seed)
+        for task in data.tasks:
+            if task not in base.tasks:
+                predictor.add_task(task)
+        made.append(predictor)
+        yield from train(
+            predictor,
+            [Source(SOURCE, data.parts.train)],
+            [Source(SOURCE, data.parts.validation)],
+            config,
+            should_stop=lambda: should_stop() or time.monotonic() > deadline,
+        )
+
+    def finished(_: RunEnded) -> None:
+        keep(made.pop())
+
+    run = Run(name, work, slot, finished=finished, alive=alive)
+    run.start()
+    return run
+
+
+def read_data(base: Predictor, request: TuneRequest, settings: Settings) -> TuneData:
+    """Reads and checks the table of a request.
+
+    Raises:
+        SessionError, DataError, ConfigError: for a table, labels or head names that cannot be used.
+    """
     table = tables.read(
         request.path, columns=request.columns, limit=settings.max_rows + 1, max_bytes=settings.max_bytes
     )
@@ -73,8 +115,12 @@ def start_run(
         raise DataError(
             f"{table.path.name}: a text has {len(longest):,} characters; the limit is {settings.max_characters:,}"
         )
-    parts = split([row for row in rows if row.targets], seed=request.seed)
-    config = TrainConfig(
+    return TuneData(tuple(tasks), split([row for row in rows if row.targets], seed=request.seed))
+
+
+def train_config(request: TuneRequest) -> TrainConfig:
+    """A request in the words of the engine: small batches, four validations, at most 300 rows in each."""
+    return TrainConfig(
         steps=request.steps,
         freeze=request.freeze,
         head_lr=request.head_lr,
@@ -86,30 +132,6 @@ def start_run(
         validation_rows=300,
         seed=request.seed,
     )
-    made: list[Predictor] = []
-
-    def work(should_stop: Callable[[], bool]) -> Iterator[RunEvent]:
-        deadline = time.monotonic() + settings.max_seconds
-        predictor = base.copy()
-        torch.manual_seed(request.seed)
-        for task in tasks:
-            if task not in base.tasks:
-                predictor.add_task(task)
-        made.append(predictor)
-        yield from train(
-            predictor,
-            [Source(SOURCE, parts.train)],
-            [Source(SOURCE, parts.validation)],
-            config,
-            should_stop=lambda: should_stop() or time.monotonic() > deadline,
-        )
-
-    def finished(_: RunEnded) -> None:
-        keep(made.pop())
-
-    run = Run(name, work, slot, finished=finished, alive=alive)
-    run.start()
-    return run
 
 
 def chosen_tasks(base: Predictor, table: tables.Table, heads: dict[str, str], *, max_labels: int = 200) -> list[Task]:
