@@ -70,8 +70,12 @@ class TrainConfig:
     epochs           passes over all sources together, each counted `weight` times; or say `steps`
     batch_tokens     tokens of a batch when padded; batch_rows bounds its rows
     encoder_lr, head_lr  peak learning rates of AdamW (Loshchilov & Hutter 2019)
+    layer_decay      factor of the encoder's rate from each layer to the one below it (Howard & Ruder 2018); 1 none
     warmup           share of the steps in which the rates rise; then they fall linearly to 0
     temperature      of sampling: 1 proportional to size, higher more even
+    ema              decay of an exponential moving average of the weights, which is what is validated and kept;
+                     None keeps the last weights (Morales-Brotons et al. 2024, "Exponential Moving Average of
+                     Weights in Deep Learning")
     validation_rows  at most so many rows of each source are scored during training
     validate_every   steps between validations; None for once an epoch
     select_by        `mean` (over tasks, of each task's primary metric) or `TASK.METRIC`
@@ -86,12 +90,14 @@ class TrainConfig:
     batch_rows: int = 48
     encoder_lr: float = 3e-4
     head_lr: float = 2e-3
+    layer_decay: float = 1.0
     weight_decay: float = 0.01
     warmup: float = 0.06
     clip: float = 1.0
     temperature: float = 1.0
     freeze: FreezePolicy = field(default_factory=FreezePolicy)
     retention: Retention | None = field(default_factory=Retention)
+    ema: float | None = None
     validation_rows: int = 1000
     validate_every: int | None = None
     select_by: str = "mean"
@@ -116,6 +122,10 @@ class TrainConfig:
         for name, holds in limits.items():
             if not holds:
                 raise ConfigError(f"training.{name} is {getattr(self, name)}; it must be above 0")
+        if not 0 < self.layer_decay <= 1:
+            raise ConfigError(f"training.layer_decay is {self.layer_decay}; it must be above 0 and at most 1")
+        if self.ema is not None and not 0 < self.ema < 1:
+            raise ConfigError(f"training.ema is {self.ema}; it must be between 0 and 1, such as 0.999")
         if not 0 <= self.warmup < 1:
             raise ConfigError(f"training.warmup is {self.warmup}; it must be from 0 to under 1")
         if self.weight_decay < 0:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +22,7 @@ from mtl.evaluation.evaluate import evaluate
 from mtl.inference.predictor import Predictor
 from mtl.model.precision import autocast
 from mtl.training import freezing
+from mtl.training.averaging import Average
 from mtl.training.config import TrainConfig
 from mtl.training.events import EndReason, Evaluated, RunEnded, RunEvent, RunStarted, SourceScore, StepEnded
 from mtl.training.retention import Teacher, retention_loss
@@ -42,15 +44,17 @@ def train(
     config: TrainConfig,
     *,
     should_stop: Callable[[], bool] = lambda: False,
+    teacher: Teacher | None = None,
 ) -> Iterator[RunEvent]:
     """Trains and yields `RunStarted`, `StepEnded` for each step, `Evaluated` now and then, `RunEnded`.
 
-    `should_stop` is asked before each step; the run then validates once more and ends as usual.
+    `should_stop` is asked before each step; the run then validates once more and ends as usual. `teacher`
+    is what retention keeps to (the model as it comes, unless said): runs from the same encoder may share one.
 
     Raises:
         ConfigError: before the first step, where nothing can be trained or `select_by` names nothing.
     """
-    run = _Run(predictor, sources, validation, config)
+    run = _Run(predictor, sources, validation, config, teacher)
     yield run.started()
     yield from run.validate(0)
     reason: EndReason = "finished"
@@ -73,7 +77,12 @@ class _Run:
     """The state of one run; `train` says in which order its parts happen."""
 
     def __init__(
-        self, predictor: Predictor, sources: Sequence[Source], validation: Sequence[Source], config: TrainConfig
+        self,
+        predictor: Predictor,
+        sources: Sequence[Source],
+        validation: Sequence[Source],
+        config: TrainConfig,
+        teacher: Teacher | None,
     ) -> None:
         self.predictor, self.config = predictor, config
         self.validation = [_sample(source, config.validation_rows, config.seed) for source in validation]
@@ -89,12 +98,14 @@ class _Run:
         self._check()
         self.teacher = None
         if config.retention is not None and any(p.requires_grad for p in self.model.encoder.parameters()):
-            self.teacher = Teacher(predictor.copy())
+            self.teacher = teacher or Teacher(predictor.copy())
         self.plan = self._plan(sources)
         self.batches = {source.name: self._batches(source) for source in sources}
         self.optimizer = self._optimizer()
         self.peaks = [group["lr"] for group in self.optimizer.param_groups]
+        self.average = None if config.ema is None else Average(self.learning, config.ema)
         self.validate_every = config.validate_every or self.plan.steps_per_epoch
+        self.risen = 0.0  # the share of its peak that every learning rate stands at
         self.steps_done = 0
         self.before: Evaluated | None = None
         self.best: Evaluated | None = None
@@ -131,13 +142,16 @@ class _Run:
         )
 
     def _optimizer(self) -> torch.optim.Optimizer:
-        """Encoder and heads at their own rates; biases and norms (vectors) without decay."""
+        """Encoder and heads at their own rates, deeper layers faster; biases and norms (vectors) without decay."""
+        encoder, config = self.model.encoder, self.config
+        stack = [encoder.embeddings, *encoder.blocks]
+        rates = [config.encoder_lr * config.layer_decay ** (encoder.n_layers - depth) for depth in range(len(stack))]
         groups = []
-        for module, rate in ((self.model.encoder, self.config.encoder_lr), (self.model.heads, self.config.head_lr)):
-            for is_matrix, decay in ((True, self.config.weight_decay), (False, 0.0)):
+        for module, rate in zip([*stack, self.model.heads], [*rates, config.head_lr], strict=True):
+            for is_matrix, decay in ((True, config.weight_decay), (False, 0.0)):
                 chosen = [p for p in module.parameters() if p.requires_grad and (p.ndim > 1) == is_matrix]
                 groups.append({"params": chosen, "lr": rate, "weight_decay": decay})
-        return torch.optim.AdamW(groups)
+        return torch.optim.AdamW(groups, fused=True)
 
     def _set_rates(self, step: int) -> None:
         """Linear warm-up, then linear decay to almost 0 at the last step; steps count from 1."""
@@ -146,6 +160,7 @@ class _Run:
         share = step / rising if step <= rising else (total - step + 1) / (total - rising + 1)
         for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
             group["lr"] = peak * share
+        self.risen = share
 
     def started(self) -> RunStarted:
         policy = self.config.freeze
@@ -181,21 +196,38 @@ class _Run:
             torch.nn.utils.clip_grad_norm_(self.learning, self.config.clip)
             self.optimizer.step()
             self.optimizer.zero_grad(set_to_none=True)
+            if self.average is not None:
+                self.average.update(step)
         self.steps_done = step
         return StepEnded(
             step=step,
             source=batch.source,
             losses={name: float(loss.detach()) for name, loss in losses.items()},
             retention=None if kept is None else float(kept.detach()),
-            encoder_lr=self.optimizer.param_groups[0]["lr"],
+            encoder_lr=self.config.encoder_lr * self.risen,
             tokens=len(batch.inputs.ids),
             seconds=time.monotonic() - start,
         )
 
     def validate(self, step: int) -> Iterator[Evaluated]:
-        """Scores the model as it is, once a step, and keeps it where it is the best so far."""
+        """Scores the model as it is (or its average), once a step, and keeps it where it is the best so far."""
         if not self.validation or self.validated_at == step:
             return
+        with self._averaged():
+            scores = self._scores()
+            if not scores:
+                return
+            result = Evaluated(step, tuple(scores), composite(scores, self.config.select_by))
+            self.validated_at = step
+            self.before = self.before or result
+            self.since_best += 1
+            if self.best is None or result.composite > self.best.composite:
+                self.since_best = 0
+            if self.best is None or _rank(result) > _rank(self.best):
+                self.best, self.best_state = result, self._state()
+        yield result
+
+    def _scores(self) -> list[SourceScore]:
         self.model.eval()
         scores = []
         for source in self.validation:
@@ -203,29 +235,23 @@ class _Run:
                 found = evaluate(self.predictor, name, source.examples)
                 primary = found.metrics[self.tasks[name].primary]
                 scores.append(SourceScore(source.name, name, found.metrics, primary))
-        if not scores:
-            return
-        result = Evaluated(step, tuple(scores), composite(scores, self.config.select_by))
-        self.validated_at = step
-        self.before = self.before or result
-        self.since_best += 1
-        if self.best is None or result.composite > self.best.composite:
-            self.since_best = 0
-        if self.best is None or _rank(result) > _rank(self.best):
-            self.best, self.best_state = result, self._state()
-        yield result
+        return scores
 
     def out_of_patience(self) -> bool:
         return self.config.patience is not None and self.since_best >= self.config.patience
 
     def ended(self, reason: EndReason) -> RunEnded:
-        if self.best_state is not None and self.best is not None and self.best.step != self.steps_done:
-            self.model.load_state_dict(self.best_state)
+        if self.best_state is None:
+            with self._averaged():
+                self.best_state = self._state()
+        self.model.load_state_dict(self.best_state)
         self.model.eval()
         self.model.requires_grad_(False)
-        state = self.best_state or self._state()
         best_step = self.best.step if self.best else self.steps_done
-        return RunEnded(reason, self.steps_done, self.before, self.best, best_step, state)
+        return RunEnded(reason, self.steps_done, self.before, self.best, best_step, self.best_state)
+
+    def _averaged(self) -> AbstractContextManager[None]:
+        return nullcontext() if self.average is None else self.average.applied()
 
     def _state(self) -> dict[str, Tensor]:
         return {name: value.detach().cpu().clone() for name, value in self.model.state_dict().items()}
