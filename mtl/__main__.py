@@ -1,4 +1,4 @@
-"""The command line: `python -m mtl train | evaluate | predict | embed`."""
+"""The command line: `python -m mtl train | evaluate | compare | predict | embed`."""
 
 from __future__ import annotations
 
@@ -100,6 +100,46 @@ def evaluate(
     typer.echo(f"{found.task} ({found.kind}), {found.examples} examples")
     for name, value in found.metrics.items():
         typer.echo(f"  {name:10} {value:.4f}")
+
+
+@app.command()
+def compare(
+    recipe: Annotated[Path, typer.Argument(help="A recipe, YAML.")],
+    output: Annotated[Path, typer.Option(help="Folder for the results; a second call goes on from there.")],
+    data_root: Annotated[Path, typer.Option(help="Folder that the recipe's files are relative to.")] = Path(),
+    set_: Annotated[Optional[list[str]], typer.Option("--set", help="NAME=VALUE, such as training.epochs=1.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds, from 0.")] = 3,
+    cap: Annotated[int, typer.Option(min=0, help="Training rows a task at most; 0 for all.")] = 8000,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Was sharing worth it? The recipe against one specialist a task, frozen probes, and itself without retention."""
+    from mtl.inference.predictor import from_encoder
+    from mtl.training import verdict
+    from mtl.training.compare import RunResult
+    from mtl.training.compare import compare as run
+    from mtl.training.recipe import build_tasks, load_recipe, load_sources, provenance
+
+    _writable(output)
+    wanted = load_recipe(recipe, set_ or ())
+    results = []
+    for progress in run(wanted, data_root, output, seeds=range(seeds), cap=cap or None, device=device):
+        if isinstance(progress.news, RunResult):
+            results.append(progress.news)
+            typer.echo(f"[{progress.place}/{progress.total}] {progress.run.name}, seed {progress.run.seed}: done")
+        else:
+            _report(progress.news)
+    tasks = build_tasks(wanted, data_root)
+    predictor = from_encoder(wanted.encoder, tasks, pooling=wanted.pooling, max_tokens=wanted.max_tokens, device=device)
+    texts = [row.texts[0] for row in load_sources(wanted, tasks, data_root, "test")[0].examples[:256]]
+    found = verdict.summarise(
+        results,
+        tasks,
+        encoder=str(provenance(wanted)["encoder"]),
+        cap=cap or None,
+        one_pass=verdict.measure_one_pass(predictor, texts),
+    )
+    verdict.write(found, output / verdict.COMPARISON_FILE)
+    typer.echo("\n".join([*verdict.in_words(found), f"wrote {output / verdict.COMPARISON_FILE}"]))
 
 
 @app.command()

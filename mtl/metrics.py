@@ -5,10 +5,11 @@ Every function raises ValueError where the two lists differ in length or are emp
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from mtl.types import Span
 
@@ -22,59 +23,71 @@ class SpanScores:
     f1: float
 
 
-def accuracy(predicted: Sequence[Hashable], gold: Sequence[Hashable]) -> float:
+def accuracy(predicted: ArrayLike, gold: ArrayLike) -> float:
     """Share of equal pairs."""
-    _check(predicted, gold)
-    return float(np.mean([p == g for p, g in zip(predicted, gold, strict=True)]))
+    left, right = _pair(predicted, gold)
+    return float(np.mean(left == right))
 
 
-def macro_f1(predicted: Sequence[str], gold: Sequence[str]) -> float:
+def macro_f1(predicted: ArrayLike, gold: ArrayLike) -> float:
     """Unweighted mean of the F1 of every label that occurs in either list."""
-    _check(predicted, gold)
-    scores = []
-    for label in sorted(set(predicted) | set(gold)):
-        hits = sum(p == g == label for p, g in zip(predicted, gold, strict=True))
-        named = sum(p == label for p in predicted) + sum(g == label for g in gold)
-        scores.append(2 * hits / named)
-    return float(np.mean(scores))
+    left, right = _pair(predicted, gold)
+    labels, index = np.unique(np.concatenate([left, right]), return_inverse=True)
+    left, right = index[: len(left)], index[len(left) :]
+    hits = np.bincount(left[left == right], minlength=len(labels))
+    named = np.bincount(left, minlength=len(labels)) + np.bincount(right, minlength=len(labels))
+    return float(np.mean(2 * hits / named))
 
 
-def pearson(predicted: Sequence[float], gold: Sequence[float]) -> float:
+def pearson(predicted: ArrayLike, gold: ArrayLike) -> float:
     """Linear correlation; 0 where one side is constant."""
-    _check(predicted, gold)
-    left = np.asarray(predicted, dtype=np.float64)
-    right = np.asarray(gold, dtype=np.float64)
+    left, right = (side.astype(np.float64) for side in _pair(predicted, gold))
     left, right = left - left.mean(), right - right.mean()
     scale = float(np.linalg.norm(left) * np.linalg.norm(right))
     return float(left @ right / scale) if scale > 0 else 0.0
 
 
-def spearman(predicted: Sequence[float], gold: Sequence[float]) -> float:
+def spearman(predicted: ArrayLike, gold: ArrayLike) -> float:
     """Rank correlation, ties given their mean rank; 0 where one side is constant."""
-    _check(predicted, gold)
-    return pearson(_mean_ranks(predicted), _mean_ranks(gold))
+    left, right = _pair(predicted, gold)
+    return pearson(_mean_ranks(left), _mean_ranks(right))
 
 
-def span_f1(predicted: Sequence[Sequence[Span]], gold: Sequence[Sequence[Span]]) -> SpanScores:
-    """Strict scores: a span counts when start, end and label are all equal (CoNLL-2003's measure)."""
-    _check(predicted, gold)
-    found = right = wanted = 0
-    for mine, theirs in zip(predicted, gold, strict=True):
-        left = {(s.start, s.end, s.label) for s in mine}
-        true = {(s.start, s.end, s.label) for s in theirs}
-        found, wanted, right = found + len(left), wanted + len(true), right + len(left & true)
+def span_counts(predicted: Sequence[Sequence[Span]], gold: Sequence[Sequence[Span]]) -> NDArray[np.float64]:
+    """(n, 3): for each text the spans found, wanted, and found right (start, end and label all equal)."""
+    if len(predicted) != len(gold) or not gold:
+        raise ValueError(f"need two lists of one length above 0, got {len(predicted)} and {len(gold)}")
+    counts = np.zeros((len(gold), 3))
+    for row, (mine, theirs) in enumerate(zip(predicted, gold, strict=True)):
+        found = {(s.start, s.end, s.label) for s in mine}
+        wanted = {(s.start, s.end, s.label) for s in theirs}
+        counts[row] = len(found), len(wanted), len(found & wanted)
+    return counts
+
+
+def span_scores(counts: NDArray[np.float64]) -> SpanScores:
+    """The micro-averaged scores of texts counted by `span_counts`; 0 where there is nothing to divide by."""
+    found, wanted, right = counts.sum(0).tolist()
     precision = right / found if found else 0.0
     recall = right / wanted if wanted else 0.0
     total = precision + recall
     return SpanScores(precision, recall, 2 * precision * recall / total if total else 0.0)
 
 
-def _mean_ranks(values: Sequence[float]) -> list[float]:
-    _, index, counts = np.unique(np.asarray(values), return_inverse=True, return_counts=True)
+def span_f1(predicted: Sequence[Sequence[Span]], gold: Sequence[Sequence[Span]]) -> SpanScores:
+    """Strict scores: a span counts when start, end and label are all equal (CoNLL-2003's measure)."""
+    return span_scores(span_counts(predicted, gold))
+
+
+def _mean_ranks(values: NDArray[np.generic]) -> NDArray[np.float64]:
+    _, index, counts = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(counts)
-    return [float(rank) for rank in ((last - counts + 1 + last) / 2)[index]]
+    ranks: NDArray[np.float64] = ((last - counts + 1 + last) / 2)[index]
+    return ranks
 
 
-def _check(predicted: Sequence[object], gold: Sequence[object]) -> None:
-    if len(predicted) != len(gold) or len(gold) == 0:
-        raise ValueError(f"need two lists of one length above 0, got {len(predicted)} and {len(gold)}")
+def _pair(predicted: ArrayLike, gold: ArrayLike) -> tuple[NDArray[np.generic], NDArray[np.generic]]:
+    left, right = np.asarray(predicted), np.asarray(gold)
+    if left.shape != right.shape or left.ndim != 1 or not len(left):
+        raise ValueError(f"need two lists of one length above 0, got {left.shape} and {right.shape}")
+    return left, right

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mtl.errors import ConfigError, DataError
 from mtl.inference.predictor import Predictor
+from mtl.tasks import Task
 from mtl.tasks.base import choices
 from mtl.tasks.classification import among
 from mtl.types import Example, LabelScores, Prediction
@@ -14,12 +18,13 @@ from mtl.types import Example, LabelScores, Prediction
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The metrics of one task on some examples."""
+    """The metrics of one task on some examples, and what they were made of, row by row."""
 
     task: str
     kind: str
     examples: int
     metrics: Mapping[str, float]
+    statistics: NDArray[np.float64]
 
 
 def evaluate(
@@ -43,12 +48,15 @@ def evaluate(
     )
     predictions: list[Prediction] = [analysis[task_name] for analysis in found]
     if labels is not None:
-        unknown = sorted(set(labels) - set(task.labels))
-        if unknown or task.kind != "classification":
-            raise ConfigError(
-                f"task {task_name!r} cannot be restricted to {choices(sorted(labels))}; "
-                f"it has {choices(task.labels) or 'no labels'}"
-            )
+        _check_choice(task, labels)
         predictions = [among(p, labels) if isinstance(p, LabelScores) else p for p in predictions]
-    metrics = task.score(predictions, [row.targets[task_name] for row in known])
-    return Evaluation(task_name, task.kind, len(known), metrics)
+    statistics = task.statistics(predictions, [row.targets[task_name] for row in known])
+    return Evaluation(task_name, task.kind, len(known), task.summarise(statistics), statistics)
+
+
+def _check_choice(task: Task, labels: Collection[str]) -> None:
+    if set(labels) - set(task.labels) or task.kind != "classification":
+        raise ConfigError(
+            f"task {task.name!r} cannot be restricted to {choices(sorted(labels))}; "
+            f"it has {choices(task.labels) or 'no labels'}"
+        )

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import ClassVar, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -112,8 +113,16 @@ class Task(ABC):
         """One prediction for each text, or for each pair."""
 
     @abstractmethod
+    def statistics(self, predicted: Sequence[Prediction], gold: Sequence[Target]) -> NDArray[np.float64]:
+        """(rows, S): what `summarise` needs to know of each row, so that rows can be drawn again."""
+
+    @abstractmethod
+    def summarise(self, statistics: NDArray[np.float64]) -> dict[str, float]:
+        """Metrics by name, of any selection of rows; holds `primary`."""
+
     def score(self, predicted: Sequence[Prediction], gold: Sequence[Target]) -> dict[str, float]:
         """Metrics by name; holds `primary`."""
+        return self.summarise(self.statistics(predicted, gold))
 
     def to_spec(self) -> dict[str, object]:
         """Settings as plain values for `mtl.json`; `mtl.tasks.from_spec` reads them back."""

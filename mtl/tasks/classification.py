@@ -6,7 +6,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mtl.errors import ConfigError
@@ -60,9 +62,13 @@ class Classification(Task):
         rows = output.float().softmax(-1).tolist()
         return [self._chosen(dict(zip(self.labels, row, strict=True))) for row in rows]
 
-    def score(self, predicted: Sequence[Prediction], gold: Sequence[Target]) -> dict[str, float]:
-        chosen = [p.label for p in of_kind(predicted, LabelScores)]
-        wanted = [str(g) for g in gold]
+    def statistics(self, predicted: Sequence[Prediction], gold: Sequence[Target]) -> NDArray[np.float64]:
+        """(rows, 2): the indices of the label chosen and of the right one."""
+        chosen = [self.labels.index(p.label) for p in of_kind(predicted, LabelScores)]
+        return np.column_stack([chosen, [self.labels.index(str(g)) for g in gold]]).astype(np.float64)
+
+    def summarise(self, statistics: NDArray[np.float64]) -> dict[str, float]:
+        chosen, wanted = statistics.T
         return {"accuracy": accuracy(chosen, wanted), "macro_f1": macro_f1(chosen, wanted)}
 
     def _chosen(self, scores: dict[str, float]) -> LabelScores:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mtl.errors import ConfigError
-from mtl.metrics import span_f1
+from mtl.metrics import span_counts, span_scores
 from mtl.model.heads import LayerChoice, TokenHead
 from mtl.tasks.base import MISSING, Row, Task, check_head, choices, masked_cross_entropy, of_kind
 from mtl.tasks.bio import bio_tags, is_tag, located, project, spans_of_tokens, starts_of_tokens, viterbi
@@ -135,9 +135,12 @@ class NamedEntities(Task):
             spans.append(Span(int(starts[first]), int(ends[last]), self.labels[tags[first] // 2], score))
         return tuple(spans)
 
-    def score(self, predicted: Sequence[Prediction], gold: Sequence[Target]) -> dict[str, float]:
-        wanted = [g for g in gold if isinstance(g, tuple)]
-        scores = span_f1(of_kind(predicted, tuple), wanted)
+    def statistics(self, predicted: Sequence[Prediction], gold: Sequence[Target]) -> NDArray[np.float64]:
+        """(rows, 3): the spans found, wanted, and found right."""
+        return span_counts(of_kind(predicted, tuple), [g for g in gold if isinstance(g, tuple)])
+
+    def summarise(self, statistics: NDArray[np.float64]) -> dict[str, float]:
+        scores = span_scores(statistics)
         return {"precision": scores.precision, "recall": scores.recall, "f1": scores.f1}
 
 

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mtl.errors import ConfigError
@@ -69,7 +71,10 @@ class Similarity(Task):
     def decode(self, output: Tensor, tokens: Tokens) -> list[Prediction]:
         return [PairScore(score) for score in output.float().tolist()]
 
-    def score(self, predicted: Sequence[Prediction], gold: Sequence[Target]) -> dict[str, float]:
-        found = [p.score for p in of_kind(predicted, PairScore)]
-        wanted = [float(str(g)) for g in gold]
+    def statistics(self, predicted: Sequence[Prediction], gold: Sequence[Target]) -> NDArray[np.float64]:
+        """(rows, 2): the cosine and the gold score."""
+        return np.column_stack([[p.score for p in of_kind(predicted, PairScore)], [float(str(g)) for g in gold]])
+
+    def summarise(self, statistics: NDArray[np.float64]) -> dict[str, float]:
+        found, wanted = statistics.T
         return {"spearman": spearman(found, wanted), "pearson": pearson(found, wanted)}

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from mtl.data.batches import Batch, Source, count_batches, endless
 from mtl.data.sampling import plan, shares
+from mtl.data.tokenization import TextTokenizer
 from mtl.errors import ConfigError
 from mtl.evaluation.evaluate import evaluate
 from mtl.inference.predictor import Predictor
@@ -99,7 +100,7 @@ class _Run:
         self.teacher = None
         if config.retention is not None and any(p.requires_grad for p in self.model.encoder.parameters()):
             self.teacher = teacher or Teacher(predictor.copy())
-        self.plan = self._plan(sources)
+        self.plan = step_plan(sources, predictor.tokenizer, config, self.rng)
         self.batches = {source.name: self._batches(source) for source in sources}
         self.optimizer = self._optimizer()
         self.peaks = [group["lr"] for group in self.optimizer.param_groups]
@@ -120,15 +121,6 @@ class _Run:
             raise ConfigError("no row has a target for any task; nothing can be trained")
         if not moving and not encoder_moves:
             raise ConfigError(f"nothing would learn: {self.config.freeze.describe()} Release the encoder or a head")
-
-    def _plan(self, sources: Sequence[Source]) -> Plan:
-        size = {"max_tokens": self.config.batch_tokens, "max_rows": self.config.batch_rows}
-        counts = {s.name: count_batches(s, self.predictor.tokenizer, **size) for s in sources}
-        weights = {s.name: s.weight for s in sources}
-        share = shares(counts, weights, temperature=self.config.temperature)
-        epoch = max(1, round(sum(counts[name] * weights[name] for name in counts)))
-        steps = self.config.steps or max(1, round(self.config.epochs * epoch))
-        return Plan(tuple(plan(share, steps, self.rng)), share, epoch)
 
     def _batches(self, source: Source) -> Iterator[Batch]:
         tasks = [task for task in self.predictor.tasks if any(task.name in row.targets for row in source.examples)]
@@ -255,6 +247,19 @@ class _Run:
 
     def _state(self) -> dict[str, Tensor]:
         return {name: value.detach().cpu().clone() for name, value in self.model.state_dict().items()}
+
+
+def step_plan(
+    sources: Sequence[Source], tokenizer: TextTokenizer, config: TrainConfig, rng: np.random.Generator
+) -> Plan:
+    """The whole run in advance: how often each source is drawn follows from sizes and weights, the order from `rng`."""
+    size = {"max_tokens": config.batch_tokens, "max_rows": config.batch_rows}
+    counts = {s.name: count_batches(s, tokenizer, **size) for s in sources}
+    weights = {s.name: s.weight for s in sources}
+    share = shares(counts, weights, temperature=config.temperature)
+    epoch = max(1, round(sum(counts[name] * weights[name] for name in counts)))
+    steps = config.steps or max(1, round(config.epochs * epoch))
+    return Plan(tuple(plan(share, steps, rng)), share, epoch)
 
 
 def _rank(found: Evaluated) -> tuple[float, bool]:
