@@ -43,36 +43,23 @@ def train(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Train a model by a recipe and write its checkpoint. Ctrl-C stops and keeps the best so far."""
-    from mtl.inference.predictor import from_encoder
-    from mtl.training.events import RunEnded
-    from mtl.training.recipe import build_tasks, load_recipe, load_sources, provenance
-    from mtl.training.trainer import train as run
+    from mtl.training.fit import Stage, fit
+    from mtl.training.recipe import build_tasks, load_recipe, load_sources
 
     _writable(output)
     wanted = load_recipe(recipe, set_ or ())
-    tasks = build_tasks(wanted, data_root)
-    sources = load_sources(wanted, tasks, data_root, "train")
-    validation = load_sources(wanted, tasks, data_root, "validation")
-    predictor = from_encoder(
-        wanted.encoder,
-        tasks,
-        pooling=wanted.pooling,
-        max_tokens=wanted.max_tokens,
-        device=device,
-        precision=wanted.training.precision,
-        seed=wanted.training.seed,
-    )
     stop: list[int] = []
     usual = signal.signal(signal.SIGINT, lambda *_: stop.append(1))
     try:
-        for event in run(predictor, sources, validation, wanted.training, should_stop=lambda: bool(stop)):
-            _report(event)
-            if isinstance(event, RunEnded):
-                predictor.save(output, meta={"provenance": provenance(wanted)})
-                typer.echo(f"wrote {output} (best of step {event.best_step}); now its test figures")
+        for event in fit(wanted, data_root, output, device=device, should_stop=lambda: bool(stop)):
+            if not isinstance(event, Stage):
+                _report(event)
+            elif event.total > 1:
+                typer.echo(f"model {event.place} of {event.total}: {event.folder}{' (there)' * event.done_before}")
     finally:
         signal.signal(signal.SIGINT, usual)
-    _test(output, load_sources(wanted, tasks, data_root, "test"), device)
+    typer.echo(f"wrote {output}; now its test figures")
+    _test(output, load_sources(wanted, build_tasks(wanted, data_root), data_root, "test"), device)
 
 
 @app.command()
@@ -215,7 +202,7 @@ def _pairs(text: str | None) -> dict[str, str]:
 
 
 def _report(event: RunEvent) -> None:
-    from mtl.training.events import Evaluated, RunStarted, StepEnded
+    from mtl.training.events import Evaluated, RunEnded, RunStarted, StepEnded
 
     if isinstance(event, RunStarted):
         learning, total = sum(event.trainable.values()), sum(event.total.values())
@@ -229,6 +216,9 @@ def _report(event: RunEvent) -> None:
         typer.echo(f"step {event.step} {event.source}: {losses}{kept} ({event.tokens / event.seconds:.0f} tokens/s)")
     elif isinstance(event, Evaluated):
         typer.echo(_scores(event))
+
+    elif isinstance(event, RunEnded):
+        typer.echo(f"{event.reason} after {event.steps} steps; best of step {event.best_step}")
 
 
 def _scores(event: Evaluated) -> str:

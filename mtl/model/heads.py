@@ -5,6 +5,7 @@ Knows shapes and numbers of labels, not what a label means.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -32,8 +33,10 @@ class SentenceHead(nn.Module):
 class TokenHead(nn.Module):
     """Classifies every token from the encoder's layers and the casing of the caller's own text.
 
-    layers: `last`, `mix` (one learned weight a layer, as in Peters et al. 2018, "Deep contextualized
-    word representations") or `all` (concatenated). With a frozen encoder `all` is far better.
+    layers   `last`, `mix` (one learned weight a layer, as in Peters et al. 2018, "Deep contextualized word
+             representations") or `all` (concatenated). With a frozen encoder `all` is far better.
+    context  dilations of convolutions of width 3 over neighbouring tokens, one after the other (Strubell et
+             al. 2017, "Fast and Accurate Entity Recognition with Iterated Dilated Convolutions")
     """
 
     def __init__(
@@ -45,6 +48,7 @@ class TokenHead(nn.Module):
         layers: LayerChoice = "all",
         n_shapes: int = 0,
         hidden: int = 256,
+        context: Sequence[int] = (),
         dropout: float = 0.1,
     ) -> None:
         """`n_layers` counts the encoder's layers; the embeddings' output comes on top of them."""
@@ -55,20 +59,47 @@ class TokenHead(nn.Module):
             self.mix = nn.Parameter(torch.zeros(n_layers + 1))
         size = width * (n_layers + 1) if layers == "all" else width
         self.network = _network(size + n_shapes, n_labels, hidden=hidden, dropout=dropout)
+        self.context = nn.ModuleList(nn.Conv1d(hidden, hidden, 3, padding=d, dilation=d) for d in context)
+        self.leave = nn.Sequential(nn.LayerNorm(hidden), nn.Dropout(dropout)) if context else None
 
     def forward(self, encoding: Encoding) -> Tensor:
         """-> logits (N, L)."""
-        states = encoding.layers[-1]
+        states = self.reduce(encoding.layers, encoding.word_shape)
+        if self.leave is not None:
+            lengths = encoding.lengths
+            valid = torch.arange(int(lengths.max()), device=states.device) < lengths[:, None]
+            padded = states.new_zeros((*valid.shape, states.shape[1]))
+            padded[valid] = states
+            states = self.in_context(padded, valid)[valid]
+        return self.classify(states)
+
+    def reduce(self, layers: Sequence[Tensor], word_shape: Tensor) -> Tensor:
+        """Each token by itself: layers (..., H) and casing (..., F) -> what the last linear layer reads (..., D)."""
+        states = layers[-1]
         if self.layers == "all":
-            states = torch.cat(encoding.layers, dim=-1)
+            states = torch.cat(list(layers), dim=-1)
         elif self.layers == "mix":
             weights = self.mix.softmax(0)
-            states = torch.stack([weight * layer for weight, layer in zip(weights, encoding.layers, strict=True)]).sum(
-                0
-            )
+            states = torch.stack([weight * layer for weight, layer in zip(weights, layers, strict=True)]).sum(0)
         if self.n_shapes:
-            states = torch.cat([states, encoding.word_shape.to(states.dtype)], dim=-1)
-        logits: Tensor = self.network(states)
+            states = torch.cat([states, word_shape.to(states.dtype)], dim=-1)
+        reduced: Tensor = self.network[:-1](states)
+        return reduced
+
+    def in_context(self, states: Tensor, valid: Tensor) -> Tensor:
+        """Each token among its neighbours: (B, T, D) and where a token is, (B, T) -> (B, T, D)."""
+        if self.leave is None:
+            return states
+        mask = valid.unsqueeze(-1).to(states.dtype)
+        for convolution in self.context:
+            near = convolution((states * mask).transpose(1, 2)).transpose(1, 2)
+            states = states + functional.gelu(near)
+        left: Tensor = self.leave(states)
+        return left
+
+    def classify(self, states: Tensor) -> Tensor:
+        """(..., D) -> logits (..., L)."""
+        logits: Tensor = self.network[-1](states)
         return logits
 
 

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import ClassVar, TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
@@ -108,6 +109,21 @@ class Task(ABC):
     def loss(self, output: Tensor, targets: Tensor) -> Tensor:
         """Scalar, a mean over what has a target."""
 
+    def soft_targets(self, outputs: Sequence[Tensor], tokens: Tokens) -> Tensor | None:
+        """The mean probabilities (n, L) that several heads give, NaN where nothing is to be learned; None for
+        a task without classes."""
+        return None
+
+    def imitate(self, output: Tensor, soft: Tensor) -> Tensor:
+        """Scalar: how far an output is from the `soft_targets` of others; 0 where it equals them.
+
+        Knowledge distillation (Hinton et al. 2015) at temperature 1.
+        """
+        known = ~soft.isnan().any(-1)
+        wanted = soft[known].float()
+        divergence = functional.kl_div(output.float().log_softmax(-1)[known], wanted, reduction="sum")
+        return divergence / known.sum().clamp_min(1)
+
     @abstractmethod
     def decode(self, output: Tensor, tokens: Tokens) -> list[Prediction]:
         """One prediction for each text, or for each pair."""
@@ -135,6 +151,11 @@ def masked_cross_entropy(logits: Tensor, targets: Tensor, *, label_smoothing: fl
         logits.float(), targets, ignore_index=MISSING, label_smoothing=label_smoothing, reduction="sum"
     )
     return total / (targets != MISSING).sum().clamp_min(1)
+
+
+def mean_probabilities(outputs: Sequence[Tensor]) -> Tensor:
+    """(n, L) logits of several models -> (n, L)."""
+    return torch.stack([output.float().softmax(-1) for output in outputs]).mean(0)
 
 
 def check_head(name: str, *, hidden: int, dropout: float, label_smoothing: float) -> None:

@@ -14,7 +14,17 @@ from torch import Tensor, nn
 from mtl.errors import ConfigError
 from mtl.metrics import accuracy, macro_f1
 from mtl.model.heads import SentenceHead
-from mtl.tasks.base import MISSING, Row, Task, check_head, choices, masked_cross_entropy, of_kind, text_of
+from mtl.tasks.base import (
+    MISSING,
+    Row,
+    Task,
+    check_head,
+    choices,
+    masked_cross_entropy,
+    mean_probabilities,
+    of_kind,
+    text_of,
+)
 from mtl.types import LabelScores, Prediction, Target, Tokens
 
 
@@ -57,6 +67,9 @@ class Classification(Task):
 
     def loss(self, output: Tensor, targets: Tensor) -> Tensor:
         return masked_cross_entropy(output, targets, label_smoothing=self.label_smoothing)
+
+    def soft_targets(self, outputs: Sequence[Tensor], tokens: Tokens) -> Tensor | None:
+        return mean_probabilities(outputs)
 
     def decode(self, output: Tensor, tokens: Tokens) -> list[Prediction]:
         rows = output.float().softmax(-1).tolist()

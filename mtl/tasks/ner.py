@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from mtl.errors import ConfigError
 from mtl.metrics import span_counts, span_scores
 from mtl.model.heads import LayerChoice, TokenHead
-from mtl.tasks.base import MISSING, Row, Task, check_head, choices, masked_cross_entropy, of_kind
+from mtl.tasks.base import MISSING, Row, Task, check_head, choices, masked_cross_entropy, mean_probabilities, of_kind
 from mtl.tasks.bio import bio_tags, is_tag, located, project, spans_of_tokens, starts_of_tokens, viterbi
 from mtl.types import N_SHAPES, Prediction, Span, Target, Tokens
 
@@ -36,7 +36,7 @@ class Words:
 
 @dataclass(frozen=True, kw_only=True)
 class NamedEntities(Task):
-    """Spans labelled with one of `labels`, none overlapping another."""
+    """Spans labelled with one of `labels`, none overlapping another. The head's settings are `TokenHead`'s."""
 
     kind: ClassVar[str] = "ner"
     columns: ClassVar[tuple[str, ...]] = ("spans", "tags")
@@ -46,6 +46,7 @@ class NamedEntities(Task):
     layers: LayerChoice = "all"
     word_shape: int = N_SHAPES
     hidden: int = 256
+    context: tuple[int, ...] = ()
     dropout: float = 0.1
     label_smoothing: float = 0.0
 
@@ -57,7 +58,17 @@ class NamedEntities(Task):
             raise ConfigError(f"task {self.name!r}: word_shape is {self.word_shape}; say {N_SHAPES}, or 0 for none")
         if not self.labels:
             raise ConfigError(f"task {self.name!r} has no labels; name its entity types")
+        object.__setattr__(self, "context", self._dilations())
         check_head(self.name, hidden=self.hidden, dropout=self.dropout, label_smoothing=self.label_smoothing)
+
+    def _dilations(self) -> tuple[int, ...]:
+        given: object = self.context
+        found = tuple(given) if isinstance(given, (list, tuple)) else None
+        if found is None or not all(type(d) is int and d > 0 for d in found):
+            raise ConfigError(f"task {self.name!r}: context is {given!r}; say a list of dilations such as [1, 2, 4]")
+        if found and not self.hidden:
+            raise ConfigError(f"task {self.name!r}: context needs a hidden layer; say hidden: 256")
+        return found
 
     def parse(self, row: Row) -> Target:
         spans = spans_in(row)
@@ -85,6 +96,7 @@ class NamedEntities(Task):
             layers=self.layers,
             n_shapes=self.word_shape,
             hidden=self.hidden,
+            context=self.context,
             dropout=self.dropout,
         )
 
@@ -100,6 +112,12 @@ class NamedEntities(Task):
 
     def loss(self, output: Tensor, targets: Tensor) -> Tensor:
         return masked_cross_entropy(output, targets, label_smoothing=self.label_smoothing)
+
+    def soft_targets(self, outputs: Sequence[Tensor], tokens: Tokens) -> Tensor | None:
+        first = torch.from_numpy(words_of(tokens).first).to(outputs[0].device)
+        soft = torch.full_like(outputs[0], torch.nan, dtype=torch.float32)
+        soft[first] = mean_probabilities(outputs)[first]
+        return soft
 
     def decode(self, output: Tensor, tokens: Tokens) -> list[Prediction]:
         words = words_of(tokens)

@@ -73,6 +73,7 @@ class TrainConfig:
     layer_decay      factor of the encoder's rate from each layer to the one below it (Howard & Ruder 2018); 1 none
     warmup           share of the steps in which the rates rise; then they fall linearly to 0
     temperature      of sampling: 1 proportional to size, higher more even
+    imitation        weight from 0 to 1 of what teachers say beside what the data say, where there are teachers
     ema              decay of an exponential moving average of the weights, which is what is validated and kept;
                      None keeps the last weights (Morales-Brotons et al. 2024, "Exponential Moving Average of
                      Weights in Deep Learning")
@@ -97,6 +98,7 @@ class TrainConfig:
     temperature: float = 1.0
     freeze: FreezePolicy = field(default_factory=FreezePolicy)
     retention: Retention | None = field(default_factory=Retention)
+    imitation: float = 0.5
     ema: float | None = None
     validation_rows: int = 1000
     validate_every: int | None = None
@@ -122,6 +124,8 @@ class TrainConfig:
         for name, holds in limits.items():
             if not holds:
                 raise ConfigError(f"training.{name} is {getattr(self, name)}; it must be above 0")
+        if not 0 <= self.imitation <= 1:
+            raise ConfigError(f"training.imitation is {self.imitation}; it must be from 0 to 1")
         if not 0 < self.layer_decay <= 1:
             raise ConfigError(f"training.layer_decay is {self.layer_decay}; it must be above 0 and at most 1")
         if self.ema is not None and not 0 < self.ema < 1:

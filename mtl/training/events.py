@@ -26,7 +26,7 @@ class RunStarted:
 
 @dataclass(frozen=True)
 class StepEnded:
-    """One optimiser step. `losses` are raw, by task; `retention` is raw too, None where it is off."""
+    """One optimiser step. `losses` are raw, by task; so are `retention` and `imitation`, None where they are off."""
 
     step: int
     source: str
@@ -35,6 +35,7 @@ class StepEnded:
     encoder_lr: float
     tokens: int
     seconds: float
+    imitation: float | None = None
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,11 @@ class SourceSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Everything that one `python -m mtl train` needs. `licence` and `language` are for the model card."""
+    """Everything that one `python -m mtl train` needs. `licence` and `language` are for the model card.
+
+    teachers  so many models are trained first, by the same recipe with the next seeds; the last one learns
+              from their mean answers too, `training.imitation`
+    """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
@@ -63,9 +67,12 @@ class Recipe:
     max_tokens: int = 256
     tasks: dict[str, dict[str, object]]
     sources: dict[str, SourceSpec]
+    teachers: int = 0
     training: TrainConfig = field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
+        if self.teachers < 0:
+            raise ConfigError(f"teachers is {self.teachers}; it must be 0 or more")
         if self.max_tokens < 8:
             raise ConfigError(f"max_tokens is {self.max_tokens}; it must be 8 or more")
         for name, source in self.sources.items():
@@ -178,5 +185,6 @@ def provenance(recipe: Recipe) -> Mapping[str, object]:
         "licence": recipe.licence,
         "language": recipe.language,
         "sources": kept,
+        "teachers": recipe.teachers,
         "training": TypeAdapter(TrainConfig).dump_python(recipe.training, mode="json"),
     }

@@ -26,6 +26,7 @@ from mtl.training import freezing
 from mtl.training.averaging import Average
 from mtl.training.config import TrainConfig
 from mtl.training.events import EndReason, Evaluated, RunEnded, RunEvent, RunStarted, SourceScore, StepEnded
+from mtl.training.imitation import Ensemble
 from mtl.training.retention import Teacher, retention_loss
 
 
@@ -46,16 +47,18 @@ def train(
     *,
     should_stop: Callable[[], bool] = lambda: False,
     teacher: Teacher | None = None,
+    ensemble: Ensemble | None = None,
 ) -> Iterator[RunEvent]:
     """Trains and yields `RunStarted`, `StepEnded` for each step, `Evaluated` now and then, `RunEnded`.
 
     `should_stop` is asked before each step; the run then validates once more and ends as usual. `teacher`
-    is what retention keeps to (the model as it comes, unless said): runs from the same encoder may share one.
+    is what retention keeps to (the model as it comes, unless said): runs from the same encoder may share
+    one. `ensemble` are models whose answers are learned beside the labels.
 
     Raises:
         ConfigError: before the first step, where nothing can be trained or `select_by` names nothing.
     """
-    run = _Run(predictor, sources, validation, config, teacher)
+    run = _Run(predictor, sources, validation, config, teacher, ensemble)
     yield run.started()
     yield from run.validate(0)
     reason: EndReason = "finished"
@@ -84,6 +87,7 @@ class _Run:
         validation: Sequence[Source],
         config: TrainConfig,
         teacher: Teacher | None,
+        ensemble: Ensemble | None,
     ) -> None:
         self.predictor, self.config = predictor, config
         self.validation = [_sample(source, config.validation_rows, config.seed) for source in validation]
@@ -94,9 +98,12 @@ class _Run:
         self.rng = np.random.default_rng(config.seed)
         self.tasks = {task.name: task for task in predictor.tasks}
         self.trained = {name for source in sources for row in source.examples for name in row.targets}
+        if ensemble is not None:
+            self.trained |= ensemble.taught
         freezing.apply(self.model, config.freeze)
         self.learning = [p for p in self.model.parameters() if p.requires_grad]
         self._check()
+        self.ensemble = ensemble
         self.teacher = None
         if config.retention is not None and any(p.requires_grad for p in self.model.encoder.parameters()):
             self.teacher = teacher or Teacher(predictor.copy())
@@ -169,19 +176,34 @@ class _Run:
     def step(self, step: int) -> StepEnded:
         start = time.monotonic()
         batch = next(self.batches[self.plan.order[step - 1]])
+        soft = {} if self.ensemble is None else self.ensemble.targets(batch.texts)
         freezing.set_train_mode(self.model, self.config.freeze)
         with autocast(self.device, self.config.precision):
             encoding = self.model.encode(batch.inputs.to(self.device))
-            outputs = self.model.read(encoding, list(batch.targets))
-        losses = {
-            name: self.tasks[name].loss(outputs[name], target.to(self.device)) for name, target in batch.targets.items()
-        }
-        total = torch.stack(list(losses.values())).sum()
+            outputs = self.model.read(encoding, {**batch.targets, **soft})
+        losses = {n: self.tasks[n].loss(outputs[n], target.to(self.device)) for n, target in batch.targets.items()}
+        taught = [self.tasks[n].imitate(outputs[n], target.to(self.device)) for n, target in soft.items()]
+        weight = self.config.imitation
+        parts = [loss * (1 - weight) if n in soft else loss for n, loss in losses.items()]
+        parts += [weight * loss for loss in taught]
         kept = None
         if self.teacher is not None and self.config.retention is not None:
             old = self.teacher.vectors(batch.texts).to(self.device)
             kept = retention_loss(encoding.sentence, old, self.config.retention)
-            total = total + kept
+            parts.append(kept)
+        self._learn(torch.stack(parts).sum(), step)
+        return StepEnded(
+            step=step,
+            source=batch.source,
+            losses={name: float(loss.detach()) for name, loss in losses.items()},
+            retention=None if kept is None else float(kept.detach()),
+            imitation=float(torch.stack(taught).detach().sum()) if taught else None,
+            encoder_lr=self.config.encoder_lr * self.risen,
+            tokens=len(batch.inputs.ids),
+            seconds=time.monotonic() - start,
+        )
+
+    def _learn(self, total: Tensor, step: int) -> None:
         self._set_rates(step)
         if total.requires_grad:
             total.backward()  # type: ignore[no-untyped-call]
@@ -191,15 +213,6 @@ class _Run:
             if self.average is not None:
                 self.average.update(step)
         self.steps_done = step
-        return StepEnded(
-            step=step,
-            source=batch.source,
-            losses={name: float(loss.detach()) for name, loss in losses.items()},
-            retention=None if kept is None else float(kept.detach()),
-            encoder_lr=self.config.encoder_lr * self.risen,
-            tokens=len(batch.inputs.ids),
-            seconds=time.monotonic() - start,
-        )
 
     def validate(self, step: int) -> Iterator[Evaluated]:
         """Scores the model as it is (or its average), once a step, and keeps it where it is the best so far."""

@@ -9,11 +9,13 @@ import plotly.graph_objects as go
 
 from mtl.service.runs import RunRecord
 from mtl.service.service import MapPoints, Matrix
+from mtl.training.verdict import Comparison
 from mtl.ui.theme import POINT_COLOURS
 
 INK = "#808690"
 GRID = "rgba(128,134,144,.22)"
 MAX_GROUPS = len(POINT_COLOURS)
+SYMBOLS = ("circle", "diamond", "square", "cross")
 
 
 def heat_map(matrix: Matrix) -> go.Figure:
@@ -90,6 +92,36 @@ def loss_curve(run: RunRecord | None) -> go.Figure:
     figure.update_xaxes(title="step", rangemode="tozero")
     figure.update_yaxes(title="loss", rangemode="tozero", selector={"overlaying": None})
     return _styled(figure, height=370)
+
+
+def comparison(found: Comparison) -> go.Figure:
+    """Each arm's score on each test set, with its limits; the shared model is drawn largest."""
+    figure = go.Figure()
+    rows = list(dict.fromkeys((s.task, s.source) for s in found.scores))
+    names = {row: f"{row[0]}<br><i>{row[1]}</i>" if row[1] else f"<b>{row[0]}</b>" for row in rows}
+    arms = list(dict.fromkeys(score.arm for score in found.scores))
+    for place, arm in enumerate(arms):
+        mine = [score for score in found.scores if score.arm == arm]
+        values = [score.interval for score in mine]
+        figure.add_scatter(
+            x=[round(v.value, 4) for v in values],
+            y=[names[s.task, s.source] for s in mine],
+            error_x={
+                "array": [round(v.high - v.value, 4) for v in values],
+                "arrayminus": [round(v.value - v.low, 4) for v in values],
+                "thickness": 1.2,
+                "width": 3,
+            },
+            mode="markers",
+            marker={"size": 12 if place == 0 else 8, "color": POINT_COLOURS[place], "symbol": SYMBOLS[place]},
+            name=arm,
+            text=[score.metric for score in mine],
+            hovertemplate=f"{arm}<br>%{{text}} %{{x:.3f}}<extra></extra>",
+        )
+    figure.update_yaxes(autorange="reversed", automargin=True)
+    figure.update_xaxes(title="accuracy, strict span F1 or Spearman, on test sets")
+    figure.update_layout(scattermode="group", legend={"orientation": "h", "y": -0.14, "yanchor": "top"})
+    return _styled(figure, height=190 + 46 * len(rows))
 
 
 def _styled(figure: go.Figure, *, height: int) -> go.Figure:
