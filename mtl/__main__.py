@@ -1,4 +1,4 @@
-"""The command line: `python -m mtl train | evaluate | compare | predict | embed`."""
+"""The command line: `python -m mtl train | evaluate | compare | predict | embed | export`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import logging
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mtl.data.tables import Table
     from mtl.inference.predictor import Predictor
     from mtl.training.events import Evaluated, RunEvent
+    from mtl.training.probes import Probe
 
 app = typer.Typer(
     name="python -m mtl",
@@ -44,6 +45,7 @@ def train(
 ) -> None:
     """Train a model by a recipe and write its checkpoint. Ctrl-C stops and keeps the best so far."""
     from mtl.training.fit import Stage, fit
+    from mtl.training.probes import read_probes
     from mtl.training.recipe import build_tasks, load_recipe, load_sources
 
     _writable(output)
@@ -59,7 +61,8 @@ def train(
     finally:
         signal.signal(signal.SIGINT, usual)
     typer.echo(f"wrote {output}; now its test figures")
-    _test(output, load_sources(wanted, build_tasks(wanted, data_root), data_root, "test"), device)
+    probes = read_probes(Path(wanted.probes)) if wanted.probes else []
+    _test(output, load_sources(wanted, build_tasks(wanted, data_root), data_root, "test"), probes, device)
 
 
 @app.command()
@@ -161,6 +164,23 @@ def embed(
     typer.echo(f"wrote {len(texts)} vectors to {output}")
 
 
+@app.command()
+def export(
+    checkpoint: Checkpoint,
+    output: Annotated[Path, typer.Option(help="Folder for the graph and what is needed to use it.")],
+    format_: Annotated[str, typer.Option("--format", help="onnx.")] = "onnx",
+) -> None:
+    """Write encoder and heads as one graph, with tokenizer, labels and an example that needs no mtl."""
+    from mtl.inference.onnx_export import export_onnx
+    from mtl.inference.predictor import load
+
+    if format_ != "onnx":
+        raise ConfigError(f"--format {format_}: unknown; say onnx")
+    _writable(output)
+    export_onnx(load(checkpoint, device="cpu", precision="fp32"), output)
+    typer.echo(f"wrote {output}; try: python {output / 'use.py'} 'Maria opened a shop in Oslo.'")
+
+
 def _writable(folder: Path) -> None:
     """Makes the output folder now: hours of training must not end at a folder that cannot be written."""
     try:
@@ -171,7 +191,7 @@ def _writable(folder: Path) -> None:
         raise ConfigError(f"--output {folder}: cannot be written ({error.strerror}); choose another folder") from error
 
 
-def _test(folder: Path, sources: list[Source], device: str) -> None:
+def _test(folder: Path, sources: Sequence[Source], probes: Sequence[Probe], device: str) -> None:
     """Scores the weights as they were stored, rounded, and writes the model card."""
     from mtl.inference.predictor import load
     from mtl.training.model_card import score_sources, write_card
@@ -179,7 +199,7 @@ def _test(folder: Path, sources: list[Source], device: str) -> None:
     predictor = load(folder, device=device)
     predictor.meta["test"] = score_sources(predictor, sources)
     predictor.save(folder)
-    write_card(folder, predictor)
+    write_card(folder, predictor, probes=probes)
 
 
 def _open(checkpoint: Path, file: Path) -> tuple[Predictor, Table, list[str]]:

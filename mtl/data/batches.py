@@ -15,11 +15,16 @@ from mtl.types import Example, Tokens
 
 @dataclass(frozen=True)
 class Source:
-    """One data set with the weight that sampling gives it."""
+    """One data set with the weight that sampling gives it.
+
+    among  the only labels that its gold uses, where they are fewer than the task's: scoring it restricts
+           the choice to them; empty for no such limit
+    """
 
     name: str
     examples: Sequence[Example]
     weight: float = 1.0
+    among: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

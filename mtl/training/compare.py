@@ -186,7 +186,7 @@ def train_run(bench: Bench, run: Run) -> Iterator[RunEvent | RunResult]:
     for source in bench.test:
         for name in _tasks_of(source):
             if name in trained or not scored[name]:
-                found = evaluate(predictor, name, source.examples)
+                found = evaluate(predictor, name, source.examples, labels=source.among or None)
                 metrics[f"{source.name}/{name}"] = dict(found.metrics)
                 statistics[f"{source.name}/{name}"] = found.statistics.tolist()
     yield RunResult(

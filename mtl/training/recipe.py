@@ -29,6 +29,7 @@ class SourceSpec:
     """One data set: its files (relative to the data root), what it feeds, and where it comes from.
 
     columns  what the file calls our columns; map: labels of the data -> labels of the task
+    among    the only labels that its gold uses: scoring it restricts the choice to them
     weight   how often it is drawn, relative to its size; limit: only the first so many training rows
     """
 
@@ -40,6 +41,7 @@ class SourceSpec:
     test: str | None = None
     columns: dict[str, str] = field(default_factory=dict)
     map: dict[str, str] = field(default_factory=dict)
+    among: tuple[str, ...] = ()
     weight: float = 1.0
     limit: int | None = None
     licence: str = ""
@@ -54,6 +56,8 @@ class SourceSpec:
 class Recipe:
     """Everything that one `python -m mtl train` needs. `licence` and `language` are for the model card.
 
+    probes    a file of sentences with the answer that a person expects, relative to the recipe: the model card
+              shows those that the model gets wrong (`model_card.read_probes`)
     teachers  so many models are trained first, by the same recipe with the next seeds; the last one learns
               from their mean answers too, `training.imitation`
     """
@@ -67,6 +71,7 @@ class Recipe:
     max_tokens: int = 256
     tasks: dict[str, dict[str, object]]
     sources: dict[str, SourceSpec]
+    probes: str = ""
     teachers: int = 0
     training: TrainConfig = field(default_factory=TrainConfig)
 
@@ -99,6 +104,8 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         raise ConfigError(f"{path}: is no recipe; it must hold encoder, tasks and sources")
     for override in overrides:
         _override(values, override)
+    if values.get("probes"):
+        values["probes"] = str(path.parent / str(values["probes"]))
     try:
         return TypeAdapter(Recipe).validate_python(values)
     except ValidationError as error:
@@ -170,14 +177,21 @@ def load_sources(recipe: Recipe, tasks: Sequence[Task], data_root: Path, split: 
         table = tables.read(data_root / path, columns=spec.columns)
         chosen = [task for task in tasks if task.name in spec.tasks]
         rows = [row for row in tables.examples(table, chosen, rename=spec.map) if text_key(row) not in held]
-        sources.append(Source(name, rows[: spec.limit] if split == "train" else rows, spec.weight))
+        sources.append(Source(name, rows[: spec.limit] if split == "train" else rows, spec.weight, spec.among))
     return sources
 
 
 def provenance(recipe: Recipe) -> Mapping[str, object]:
     """What a checkpoint should say of its making: encoder, data with licences, training settings."""
     kept = {
-        name: {"tasks": list(s.tasks), "licence": s.licence, "source": s.source, "weight": s.weight, "limit": s.limit}
+        name: {
+            "tasks": list(s.tasks),
+            "licence": s.licence,
+            "source": s.source,
+            "weight": s.weight,
+            "limit": s.limit,
+            "among": list(s.among),
+        }
         for name, s in recipe.sources.items()
     }
     return {

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -237,7 +237,7 @@ class _Run:
         scores = []
         for source in self.validation:
             for name in dict.fromkeys(name for row in source.examples for name in row.targets):
-                found = evaluate(self.predictor, name, source.examples)
+                found = evaluate(self.predictor, name, source.examples, labels=source.among or None)
                 primary = found.metrics[self.tasks[name].primary]
                 scores.append(SourceScore(source.name, name, found.metrics, primary))
         return scores
@@ -282,7 +282,7 @@ def _rank(found: Evaluated) -> tuple[float, bool]:
 
 def _labelled(source: Source) -> Source:
     """The rows of a source that can teach something."""
-    return Source(source.name, [row for row in source.examples if row.targets], source.weight)
+    return replace(source, examples=[row for row in source.examples if row.targets])
 
 
 def _sample(source: Source, limit: int, seed: int) -> Source:
@@ -290,7 +290,7 @@ def _sample(source: Source, limit: int, seed: int) -> Source:
     if len(source.examples) <= limit:
         return source
     chosen = np.random.default_rng(seed).permutation(len(source.examples))[:limit]
-    return Source(source.name, [source.examples[i] for i in sorted(chosen)], source.weight)
+    return replace(source, examples=[source.examples[i] for i in sorted(chosen)])
 
 
 def composite(scores: Sequence[SourceScore], select_by: str) -> float:
