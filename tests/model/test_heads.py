@@ -50,6 +50,32 @@ def test_casing_changes_the_answer(encoding: Encoding) -> None:
     assert not torch.allclose(head(encoding), head(changed))
 
 
+@pytest.mark.parametrize("context", [(1,), (1, 2)])
+def test_neighbours_within_reach_change_a_token_and_others_do_not(context: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    head = TokenHead(H, 3, n_layers=0, hidden=4, context=context).eval()
+    states = torch.randn(12, H)
+    lengths = torch.tensor([9, 3])
+
+    def read(states: torch.Tensor) -> torch.Tensor:
+        return head(Encoding((states,), torch.zeros(2, H), torch.zeros(12, 0), lengths))
+
+    changed = states.clone()
+    changed[8] += 1  # the last token of the first text
+    moved = (read(states) - read(changed)).abs().amax(-1) > 1e-6
+    reach = sum(context)
+    assert moved.tolist() == [9 - reach - 1 <= place <= 8 for place in range(12)]
+
+
+def test_a_text_reads_the_same_alone_and_among_longer_ones() -> None:
+    torch.manual_seed(0)
+    head = TokenHead(H, 3, n_layers=0, n_shapes=F, hidden=4, context=(1, 2, 4)).eval()
+    states, shapes = torch.randn(12, H), torch.rand(12, F)
+    together = head(Encoding((states,), torch.zeros(2, H), shapes, torch.tensor([4, 8])))
+    alone = head(Encoding((states[:4],), torch.zeros(1, H), shapes[:4], torch.tensor([4])))
+    torch.testing.assert_close(together[:4], alone)
+
+
 def test_cosine_head_compares_left_and_right_halves(encoding: Encoding) -> None:
     left, right = encoding.sentence[:2], encoding.sentence[2:]
     expected = torch.nn.functional.cosine_similarity(left, right)

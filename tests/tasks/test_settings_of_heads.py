@@ -18,6 +18,9 @@ from mtl.tasks import from_spec
         ({"type": "ner", "hidden": 2.5}, "hidden is 2.5; it must be a whole number"),
         ({"type": "ner", "dropout": 7}, "dropout is 7; it must be from 0 to under 1"),
         ({"type": "ner", "dropout": "much"}, "dropout|str"),
+        ({"type": "ner", "context": 3}, "context is 3; say a list of dilations"),
+        ({"type": "ner", "context": [1, 0]}, r"context is \[1, 0\]; say a list"),
+        ({"type": "ner", "context": [1], "hidden": 0}, "context needs a hidden layer"),
         ({"type": "ner", "label_smoothing": -0.1}, "label_smoothing is -0.1"),
     ],
 )
