@@ -20,6 +20,7 @@ class Settings:
     """Each field can be set by an environment variable of its name: MTL_MAX_STEPS=200.
 
     checkpoint, samples   folders
+    comparison            what `python -m mtl compare` wrote for the shipped recipe; shown where it is there
     max_characters        of one text; max_texts: texts of one request; max_points: of a map
     max_rows, max_labels  of an uploaded table for fine-tuning; max_bytes: of any table, unpacked
     max_steps, max_seconds  of one run
@@ -30,6 +31,7 @@ class Settings:
 
     checkpoint: Path = ROOT / "checkpoints" / "default"
     samples: Path = ROOT / "assets" / "samples"
+    comparison: Path = ROOT / "assets" / "results" / "comparison.json"
     max_characters: int = 20_000
     max_texts: int = 2_000
     max_points: int = 5_000
@@ -60,7 +62,7 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> Settings:
         name = f"MTL_{field.name.upper()}"
         if name not in environ:
             continue
-        if field.name in ("checkpoint", "samples"):
+        if field.name in ("checkpoint", "samples", "comparison"):
             values[field.name] = Path(environ[name])
         elif environ[name].strip().isdecimal():
             values[field.name] = int(environ[name])

@@ -25,6 +25,7 @@ from mtl.service.sessions import Session, SessionStore
 from mtl.service.tuning import TuneRequest, start_run
 from mtl.settings import Settings
 from mtl.tasks.base import text_of
+from mtl.training import verdict
 from mtl.types import Analysis, LabelScores
 
 BASE = "default"
@@ -260,6 +261,12 @@ class Service:
         """A run on the sample data that ships with the app, for those who have not trained yet."""
         path = self.settings.samples / EXAMPLE_RUN
         return from_json(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+    @cached_property
+    def sharing(self) -> verdict.SharingReport | None:
+        """What a comparison of the shipped recipe with its rivals found; None where there is none."""
+        path = self.settings.comparison
+        return verdict.read(path) if path.is_file() else None
 
     def _samples(self) -> MapPoints:
         """The sample map, made once, also when several ask at the same time."""

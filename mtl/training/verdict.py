@@ -65,7 +65,7 @@ class OnePass:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison:
+class SharingReport:
     """Everything that a comparison found. `forgetting`: similarity after each specialist's training."""
 
     encoder: str
@@ -81,7 +81,7 @@ class Comparison:
 
 def summarise(
     results: Sequence[RunResult], tasks: Sequence[Task], *, encoder: str, cap: int | None, one_pass: OnePass
-) -> Comparison:
+) -> SharingReport:
     """All arms over the seeds that every arm has.
 
     Raises:
@@ -113,7 +113,7 @@ def summarise(
                         interval=mean_interval(task, found),
                     )
                 )
-    return Comparison(
+    return SharingReport(
         encoder=encoder,
         cap=cap,
         seeds=tuple(table.seeds),
@@ -201,24 +201,24 @@ def machine() -> str:
     return f"{name}, {torch.get_num_threads()} threads, torch {torch.__version__}"
 
 
-def write(comparison: Comparison, path: Path) -> None:
+def write(comparison: SharingReport, path: Path) -> None:
     """Writes it as JSON."""
-    path.write_bytes(TypeAdapter(Comparison).dump_json(comparison, indent=1) + b"\n")
+    path.write_bytes(TypeAdapter(SharingReport).dump_json(comparison, indent=1) + b"\n")
 
 
-def read(path: Path) -> Comparison:
+def read(path: Path) -> SharingReport:
     """Reads what `write` wrote.
 
     Raises:
         DataError: for a damaged file.
     """
     try:
-        return TypeAdapter(Comparison).validate_json(path.read_bytes())
+        return TypeAdapter(SharingReport).validate_json(path.read_bytes())
     except ValidationError as error:
         raise DataError(f"{path}: is no comparison; `python -m mtl compare` writes one") from error
 
 
-def in_words(comparison: Comparison) -> list[str]:
+def in_words(comparison: SharingReport) -> list[str]:
     """One sentence a verdict: each task against specialists, probes and the model that is free to forget."""
     lines = []
     for gap in comparison.differences:

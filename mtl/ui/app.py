@@ -9,6 +9,7 @@ from mtl.ui.analyze_tab import create_analyze_tab
 from mtl.ui.context import Context
 from mtl.ui.finetune_tab import create_finetune_tab
 from mtl.ui.map_tab import create_map_tab
+from mtl.ui.sharing import create_sharing_panel
 from mtl.ui.similarity_tab import create_similarity_tab
 
 TABS = (
@@ -42,5 +43,7 @@ def build_ui(service: Service) -> gr.Blocks:
             for name, create in TABS:
                 with gr.Tab(name):
                     create(context)
+        if service.sharing is not None:
+            create_sharing_panel(service.sharing)
     demo.queue(default_concurrency_limit=4, max_size=64)
     return demo

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from mtl.service.runs import RunRecord
 from mtl.service.service import MapPoints, Matrix
-from mtl.training.verdict import Comparison
+from mtl.training.verdict import SharingReport
 from mtl.ui.theme import POINT_COLOURS
 
 INK = "#808690"
@@ -94,7 +94,7 @@ def loss_curve(run: RunRecord | None) -> go.Figure:
     return _styled(figure, height=370)
 
 
-def comparison(found: Comparison) -> go.Figure:
+def sharing(found: SharingReport) -> go.Figure:
     """Each arm's score on each test set, with its limits; the shared model is drawn largest."""
     figure = go.Figure()
     rows = list(dict.fromkeys((s.task, s.source) for s in found.scores))

@@ -8,7 +8,9 @@ from html import escape
 from mtl.service.runs import Run, RunRecord
 from mtl.service.service import Comparison, Matrix, Ranking
 from mtl.tasks import Task
+from mtl.training.compare import SHARED, SINGLE
 from mtl.training.events import Evaluated
+from mtl.training.verdict import SharingReport
 from mtl.types import Analysis, LabelScores, Span
 from mtl.ui.theme import TAG_COLOURS
 
@@ -116,6 +118,29 @@ def run_scores(run: RunRecord | None) -> str:
         f'{notes}<div class="mtl-scroll" tabindex="0"><table class="mtl-table"><tr>{head}</tr>'
         f"{''.join(rows)}</table></div>"
         '<div class="mtl-dim" style="margin-top:6px">On a fifth of the rows, put aside before training.</div>'
+    )
+
+
+def verdicts(found: SharingReport) -> str:
+    """What the shared model gains or loses against each rival, task by task, and what it saves."""
+    rows = []
+    for gap in found.differences:
+        if gap.source is None:
+            limits = f"{gap.interval.low:+.3f} to {gap.interval.high:+.3f}"
+            rows.append(
+                f"<tr><td>{escape(gap.task)}</td><td>{escape(gap.against)}</td><td><b>{gap.verdict}</b></td>"
+                f"<td class='num'>{gap.interval.value:+.3f}</td><td class='num'>{limits}</td></tr>"
+            )
+    head = "<th>task</th><th>against</th><th>verdict</th><th class='num'>gain</th><th class='num'>95 % limits</th>"
+    cost = {cost.arm: cost for cost in found.costs}
+    specialists = cost[SINGLE].parameters / cost[SHARED].parameters
+    rows_used = "all rows" if found.cap is None else f"at most {found.cap:,} training rows a task"
+    return (
+        f'<div class="mtl-scroll" tabindex="0"><table class="mtl-table"><tr>{head}</tr>{"".join(rows)}</table></div>'
+        f'<div class="mtl-dim" style="margin-top:6px">{len(found.seeds)} seeds, '
+        f"{rows_used}, equal budget; scores on test sets. Specialists together hold {specialists:.1f} times the parameters and take "
+        f"{found.one_pass.ratio:.1f} times as long for the same answers ({found.one_pass.passes} passes instead of "
+        f"one; {escape(found.machine)}).</div>"
     )
 
 

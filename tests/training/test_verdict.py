@@ -10,7 +10,7 @@ from mtl.errors import DataError
 from mtl.inference.predictor import Predictor
 from mtl.tasks import NamedEntities, Similarity, Task
 from mtl.training.compare import RunResult
-from mtl.training.verdict import Comparison, OnePass, Score, in_words, measure_one_pass, read, summarise, write
+from mtl.training.verdict import OnePass, Score, SharingReport, in_words, measure_one_pass, read, summarise, write
 
 TASKS = (
     NamedEntities(name="places", labels=("LOC",)),
@@ -59,12 +59,12 @@ SHARED = ({**HALF, "a/places": (4, 4)}, {**HALF, "b/places": (2, 2)})
 RESULTS = [run for seed, shared in enumerate(SHARED) for run in seed_of(seed, shared)]
 
 
-def summary(results: list[RunResult], tasks: tuple[Task, ...] = TASKS) -> Comparison:
+def summary(results: list[RunResult], tasks: tuple[Task, ...] = TASKS) -> SharingReport:
     return summarise(results, tasks, encoder="tiny", cap=8, one_pass=ONE_PASS)
 
 
 @pytest.fixture(scope="module")
-def found() -> Comparison:
+def found() -> SharingReport:
     return summary(RESULTS)
 
 
@@ -72,7 +72,7 @@ def values(scores: tuple[Score, ...], task: str, arm: str) -> dict[str | None, f
     return {s.source: s.interval.value for s in scores if (s.task, s.arm) == (task, arm)}
 
 
-def test_scores_are_means_over_test_sets_and_seeds(found: Comparison) -> None:
+def test_scores_are_means_over_test_sets_and_seeds(found: SharingReport) -> None:
     assert values(found.scores, "places", "multi-task") == {None: (1 + 0.5 + 0.5 + 1) / 4, "a": 0.75, "b": 0.75}
     assert values(found.scores, "places", "single-task") == {None: 0.0, "a": 0.0, "b": 0.0}
     assert values(found.scores, "places", "frozen probe") == {None: 0.5, "a": 0.5, "b": 0.5}
@@ -84,7 +84,7 @@ def test_scores_are_means_over_test_sets_and_seeds(found: Comparison) -> None:
     assert (found.seeds, found.encoder, found.cap, found.one_pass) == ((0, 1), "tiny", 8, ONE_PASS)
 
 
-def test_differences_are_the_shared_model_minus_each_rival(found: Comparison) -> None:
+def test_differences_are_the_shared_model_minus_each_rival(found: SharingReport) -> None:
     gaps = {(d.task, d.source, d.against): d for d in found.differences}
     assert len(gaps) == len(found.differences) == 3 * (3 + 1 + 1)
     for task, source, against, value, verdict in (
@@ -100,7 +100,7 @@ def test_differences_are_the_shared_model_minus_each_rival(found: Comparison) ->
         assert (gap.interval.value, gap.verdict) == (pytest.approx(value), verdict), (task, source, against)
 
 
-def test_forgetting_is_the_similarity_after_each_specialists_training(found: Comparison) -> None:
+def test_forgetting_is_the_similarity_after_each_specialists_training(found: SharingReport) -> None:
     assert [(s.task, s.source, s.arm) for s in found.forgetting] == [
         ("pairs", None, "single-task places"),
         ("pairs", None, "single-task people"),
@@ -108,7 +108,7 @@ def test_forgetting_is_the_similarity_after_each_specialists_training(found: Com
     assert [s.interval.value for s in found.forgetting] == pytest.approx([-1.0, 1.0])
 
 
-def test_costs_are_means_over_seeds_and_sums_over_specialists(found: Comparison) -> None:
+def test_costs_are_means_over_seeds_and_sums_over_specialists(found: SharingReport) -> None:
     costs = {c.arm: (c.steps, c.seconds, c.parameters) for c in found.costs}
     assert costs == {
         "multi-task": (25.0, 6.2, 1025),
@@ -133,7 +133,7 @@ def test_no_complete_seed_is_an_error(results: list[RunResult]) -> None:
         summary(results)
 
 
-def test_a_comparison_comes_back_as_it_was_written(found: Comparison, tmp_path: Path) -> None:
+def test_a_comparison_comes_back_as_it_was_written(found: SharingReport, tmp_path: Path) -> None:
     write(found, tmp_path / "comparison.json")
     assert read(tmp_path / "comparison.json") == found
 
@@ -146,7 +146,7 @@ def test_what_is_no_comparison_is_named(tmp_path: Path, content: str) -> None:
         read(path)
 
 
-def test_verdicts_in_words(found: Comparison) -> None:
+def test_verdicts_in_words(found: SharingReport) -> None:
     lines = in_words(found)
     assert len(lines) == 9
     (gap,) = (d.interval for d in found.differences if (d.task, d.source, d.against) == ("places", None, "single-task"))
