@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +13,7 @@ import pytest
 import mtl
 from mtl.data import tables
 from mtl.evaluation.evaluate import evaluate
+from mtl.inference.onnx_export import export_onnx
 from mtl.inference.predictor import Predictor
 from mtl.settings import ROOT
 from mtl.types import LabelScores
@@ -94,6 +98,24 @@ def test_entities_lie_where_they_stand(default: Predictor) -> None:
     assert marked["Angela Merkel"] == "PER"
     assert marked["José Pérez"] == "PER"
     assert marked["New York"] == "LOC"
+
+
+def test_the_onnx_script_gives_our_answers_without_mtl(default: Predictor, tmp_path: Path) -> None:
+    for name in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(name, reason=f"needs {name}")
+    export_onnx(default, tmp_path)
+    text = "Maria Keller doesn't like Apple's new shop in Oslo."
+    loads = [line for line in (tmp_path / "use.py").read_text().splitlines() if line.startswith(("import ", "from "))]
+    assert loads == ["import json, sys", "from pathlib import Path", "import numpy as np, onnxruntime, tokenizers"]
+    command = [sys.executable, "-I", str(tmp_path / "use.py"), text]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path).stdout
+    said = dict(line.split(" ", 1) for line in printed.splitlines())
+    (found,) = default.analyze([text])
+    assert said["topic"] == found["topic"].label
+    assert said["sentiment"] == found["sentiment"].label
+    begins = [(words, tag[2:]) for words, tag in ast.literal_eval(said["entities"]) if tag.startswith("B-")]
+    assert begins == [(text[s.start : s.end].split()[0], s.label) for s in found["entities"]]
+    assert ("Oslo", "LOC") in begins
 
 
 @needs_data
