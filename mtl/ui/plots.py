@@ -98,7 +98,10 @@ def sharing(found: SharingReport) -> go.Figure:
     """Each arm's score on each test set, with its limits; the shared model is drawn largest."""
     figure = go.Figure()
     rows = list(dict.fromkeys((s.task, s.source) for s in found.scores))
-    names = {row: f"{row[0]}<br><i>{row[1]}</i>" if row[1] else f"<b>{row[0]}</b>" for row in rows}
+    names = {
+        (task, source): f"{_plain(task)}<br><i>{_plain(source)}</i>" if source else f"<b>{_plain(task)}</b>"
+        for task, source in rows
+    }
     arms = list(dict.fromkeys(score.arm for score in found.scores))
     for place, arm in enumerate(arms):
         mine = [score for score in found.scores if score.arm == arm]

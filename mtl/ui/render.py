@@ -129,9 +129,9 @@ def verdicts(found: SharingReport) -> str:
             limits = f"{gap.interval.low:+.3f} to {gap.interval.high:+.3f}"
             rows.append(
                 f"<tr><td>{escape(gap.task)}</td><td>{escape(gap.against)}</td><td><b>{gap.verdict}</b></td>"
-                f"<td class='num'>{gap.interval.value:+.3f}</td><td class='num'>{limits}</td></tr>"
+                f"<td class='num'>{gap.interval.value:+.3f}<div class='mtl-dim'>{limits}</div></td></tr>"
             )
-    head = "<th>task</th><th>against</th><th>verdict</th><th class='num'>gain</th><th class='num'>95 % limits</th>"
+    head = "<th>task</th><th>against</th><th>verdict</th><th class='num'>gain, 95 % limits</th>"
     cost = {cost.arm: cost for cost in found.costs}
     specialists = cost[SINGLE].parameters / cost[SHARED].parameters
     rows_used = "all rows" if found.cap is None else f"at most {found.cap:,} training rows a task"
