@@ -52,9 +52,9 @@ def test_statistics_by_hand() -> None:
     assert found.tolist() == [[0, 0], [1, 2]]
     assert TOPIC.summarise(found) == {"accuracy": 0.5, "macro_f1": pytest.approx(1 / 3)}
     mine, theirs = (Span(0, 3, "PER"), Span(4, 5, "LOC")), (Span(0, 3, "PER", 0.2), Span(4, 5, "PER"))
-    counts = PLACES.statistics([mine, (), mine[:1]], [theirs, theirs[:1], ()])
-    assert counts.tolist() == [[2, 2, 1], [0, 1, 0], [1, 0, 0]]
-    assert PLACES.summarise(counts) == pytest.approx({"precision": 1 / 3, "recall": 1 / 3, "f1": 1 / 3})
+    counts = PLACES.statistics([mine, (), mine], [theirs, theirs[:1], ()])
+    assert counts.tolist() == [[2, 2, 1], [0, 1, 0], [2, 0, 0]]
+    assert PLACES.summarise(counts) == pytest.approx({"precision": 1 / 4, "recall": 1 / 3, "f1": 2 / 7})
     scores = PAIRS.statistics([PairScore(-0.5), PairScore(0.25), PairScore(0.0)], [0.0, 0.5, 1.0])
     assert scores.tolist() == [[-0.5, 0.0], [0.25, 0.5], [0.0, 1.0]]
     assert PAIRS.summarise(scores)["spearman"] == pytest.approx(0.5)
