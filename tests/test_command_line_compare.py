@@ -17,12 +17,12 @@ RECIPE = """
 encoder: {encoder}
 max_tokens: 32
 tasks:
-  topic: {{type: classification, labels: [food, law]}}
+  places: {{type: ner, labels: [LOC], hidden: 8}}
   alike: {{type: similarity}}
 sources:
-  notes: {{tasks: [topic], train: notes.csv, test: notes_test.csv}}
+  notes: {{tasks: [places], train: notes.csv, test: notes_test.csv}}
   pairs: {{tasks: [alike], train: pairs.csv, test: pairs_test.csv}}
-training: {{batch_rows: 4, precision: fp32}}
+training: {{batch_rows: 4, precision: fp32, encoder_lr: 0.005, head_lr: 0.05}}
 """
 
 
@@ -33,11 +33,7 @@ def recipe(predictor: Predictor, tmp_path: Path) -> Path:
 
     for ending, start, rows in (("", 0, 8), ("_test", 20, 6)):
         places = range(start, start + rows)
-        write(
-            f"notes{ending}.csv",
-            "text,label",
-            [f"{('soup', 'judge')[i % 2]} {i},{('food', 'law')[i % 2]}" for i in places],
-        )
+        write(f"notes{ending}.csv", "tokens,tags", [f"in {('Rome', 'Oslo')[i % 2]} {i},O B-LOC O" for i in places])
         write(f"pairs{ending}.csv", "sentence1,sentence2,score", [f"a {i},{'ab'[i % 2]} x,{i % 5}" for i in places])
     path = tmp_path / "recipe.yaml"
     path.write_text(RECIPE.format(encoder=predictor.save(tmp_path / "tiny")), encoding="utf-8")
@@ -57,7 +53,7 @@ def call(recipe: Path, *more: str) -> list[str]:
 
 
 def test_compare_prints_its_verdicts_writes_them_and_goes_on(recipe: Path, monkeypatch, capsys) -> None:
-    runs = ["multi-task", "single-task topic", "single-task alike", "frozen probe", "without retention"]
+    runs = ["multi-task", "single-task places", "single-task alike", "frozen probe", "without retention"]
     done = [f"[{place}/5] {name}, seed 0: done" for place, name in enumerate(runs, start=1)]
     path = recipe.parent / "out" / verdict.COMPARISON_FILE
 
@@ -66,13 +62,13 @@ def test_compare_prints_its_verdicts_writes_them_and_goes_on(recipe: Path, monke
     assert [line for line in printed if line.startswith("[")] == done
     assert sum(line.startswith("step 1 ") for line in printed) == 5
     assert printed[-7:] == [*verdict.in_words(found), f"wrote {path}"]
-    assert [line.split(" (")[0].partition(":")[0] for line in printed[-7:-1]] == ["topic"] * 3 + ["alike"] * 3
+    assert [line.split(" (")[0].partition(":")[0] for line in printed[-7:-1]] == ["places"] * 3 + ["alike"] * 3
     assert (found.encoder, found.cap, found.seeds) == ("tiny", 6, (0,))
     assert (found.one_pass.texts, found.one_pass.passes) == (6, 2)
     assert {c.arm: c.steps for c in found.costs}["multi-task"] == 4  # two batches of each set's six rows
     right = json.loads((recipe.parent / "out" / "runs" / "multi-task-0.json").read_bytes())["metrics"]
-    score = next(s for s in found.scores if (s.task, s.source, s.arm) == ("topic", None, "multi-task"))
-    assert score.interval.value == right["notes/topic"]["accuracy"]
+    score = next(s for s in found.scores if (s.task, s.source, s.arm) == ("places", None, "multi-task"))
+    assert score.interval.value == right["notes/places"]["f1"]
     assert str(recipe.parent) not in path.read_text(encoding="utf-8")
 
     assert call(recipe, "--cap", "6") == [*done, *printed[-7:]]

@@ -90,11 +90,7 @@ def _draws(runs: Sequence[Sequence[Statistics]], draws: int, seed: int) -> Itera
 def _mean(task: Task, runs: Sequence[Sequence[Statistics]], draw: _Draw) -> float:
     return float(
         np.mean(
-            [
-                task.summarise(runs[seed][place][rows])[task.primary]
-                for seed in draw.seeds
-                for place, rows in enumerate(draw.rows)
-            ]
+            [task.primary_value(runs[seed][place][rows]) for seed in draw.seeds for place, rows in enumerate(draw.rows)]
         )
     )
 

@@ -136,6 +136,10 @@ class Task(ABC):
     def summarise(self, statistics: NDArray[np.float64]) -> dict[str, float]:
         """Metrics by name, of any selection of rows; holds `primary`."""
 
+    def primary_value(self, statistics: NDArray[np.float64]) -> float:
+        """The metric `primary` alone; a type overrides it where that is quicker, for rows drawn a thousand times."""
+        return self.summarise(statistics)[self.primary]
+
     def score(self, predicted: Sequence[Prediction], gold: Sequence[Target]) -> dict[str, float]:
         """Metrics by name; holds `primary`."""
         return self.summarise(self.statistics(predicted, gold))

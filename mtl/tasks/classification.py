@@ -84,6 +84,9 @@ class Classification(Task):
         chosen, wanted = statistics.T
         return {"accuracy": accuracy(chosen, wanted), "macro_f1": macro_f1(chosen, wanted)}
 
+    def primary_value(self, statistics: NDArray[np.float64]) -> float:
+        return accuracy(*statistics.T)
+
     def _chosen(self, scores: dict[str, float]) -> LabelScores:
         return LabelScores(max(scores, key=scores.__getitem__), scores)
 

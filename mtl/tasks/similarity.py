@@ -78,3 +78,6 @@ class Similarity(Task):
     def summarise(self, statistics: NDArray[np.float64]) -> dict[str, float]:
         found, wanted = statistics.T
         return {"spearman": spearman(found, wanted), "pearson": pearson(found, wanted)}
+
+    def primary_value(self, statistics: NDArray[np.float64]) -> float:
+        return spearman(*statistics.T)

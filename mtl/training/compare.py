@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -28,7 +27,7 @@ from mtl.inference.predictor import Predictor, from_encoder
 from mtl.tasks import Task
 from mtl.training.config import FreezePolicy, TrainConfig
 from mtl.training.events import RunEvent, StepEnded
-from mtl.training.recipe import Recipe, build_tasks, load_sources, provenance
+from mtl.training.recipe import Recipe, build_tasks, load_sources
 from mtl.training.retention import Teacher
 from mtl.training.trainer import step_plan, train
 
@@ -98,6 +97,14 @@ class Bench:
     teachers: dict[str, Teacher] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class ArmPlan:
+    """How an arm trains, and the data set of each of its steps."""
+
+    config: TrainConfig
+    order: tuple[str, ...]
+
+
 def compare(
     recipe: Recipe,
     data_root: Path,
@@ -113,10 +120,10 @@ def compare(
         ConfigError: where `output` holds a comparison of other settings.
         DataError: where a task has no test set, or data cannot be read.
     """
-    _claim(output, recipe, cap)
     tasks = build_tasks(recipe, data_root)
     train_rows, validation, test = (load_sources(recipe, tasks, data_root, s) for s in ("train", "validation", "test"))
-    _check_tests(tasks, test)
+    _check(recipe, tasks, test)
+    _claim(output, recipe, cap)
     bench = Bench(recipe, tasks, capped(train_rows, cap), validation, test, device)
     wanted = runs(tasks, seeds)
     for place, run in enumerate(wanted, start=1):
@@ -140,15 +147,13 @@ def capped(sources: Sequence[Source], cap: int | None, *, seed: int = 0) -> list
     """At most `cap` rows a task: small sets stay whole, larger ones share what is left evenly."""
     if cap is None:
         return list(sources)
-    groups: dict[tuple[str, ...], list[Source]] = {}
-    for source in sources:
-        groups.setdefault(_tasks_of(source), []).append(source)
-    sizes: dict[str, int] = {}
-    for group in groups.values():
+    sizes = {s.name: len(s.examples) for s in sources}
+    for task in dict.fromkeys(name for source in sources for name in _tasks_of(source)):
+        mine = sorted((s.name for s in sources if task in _tasks_of(s)), key=sizes.__getitem__)
         left = cap
-        for place, source in enumerate(sorted(group, key=lambda s: len(s.examples))):
-            sizes[source.name] = min(len(source.examples), left // (len(group) - place))
-            left -= sizes[source.name]
+        for place, name in enumerate(mine):
+            sizes[name] = min(sizes[name], left // (len(mine) - place))
+            left -= sizes[name]
     rng = np.random.default_rng(seed)
     chosen = {s.name: sorted(rng.permutation(len(s.examples))[: sizes[s.name]]) for s in sources}
     return [replace(s, examples=[s.examples[i] for i in chosen[s.name]]) for s in sources]
@@ -166,17 +171,14 @@ def train_run(bench: Bench, run: Run) -> Iterator[RunEvent | RunResult]:
         precision=recipe.training.precision,
         seed=run.seed,
     )
-    sources = [s for s in bench.train if run.task is None or run.task in _tasks_of(s)]
-    if run.arm == PROBE:
-        sources = [s for s in sources if any(_size(predictor, name) for name in _tasks_of(s))]
-    trained = {name for source in sources for name in _tasks_of(source)}
-    config = config_of(bench, run, sources, predictor)
-    teacher = None
-    if config.retention is not None:
-        teacher = bench.teachers.setdefault(recipe.encoder, Teacher(predictor.copy()))
+    wanted = {task.name for task in bench.tasks if run.task in (None, task.name)}
+    if run.arm == PROBE:  # a head without parameters has nothing to learn on a frozen encoder
+        wanted = {name for name in wanted if _size(predictor, name)}
+    if run.arm == SHARED:
+        for task in bench.tasks:  # before hours are spent on the others
+            plan_of(bench, Run(SINGLE, task.name, run.seed), {task.name}, predictor)
     start, steps, tokens = time.monotonic(), 0, 0
-    validation = [s for s in bench.validation if trained & set(_tasks_of(s))]
-    for event in train(predictor, sources, validation, config, teacher=teacher):
+    for event in _events(bench, run, wanted, predictor) if wanted else ():
         if isinstance(event, StepEnded):
             steps, tokens = event.step, tokens + event.tokens
         yield event
@@ -185,7 +187,7 @@ def train_run(bench: Bench, run: Run) -> Iterator[RunEvent | RunResult]:
     metrics, statistics = {}, {}
     for source in bench.test:
         for name in _tasks_of(source):
-            if name in trained or not scored[name]:
+            if name in wanted or not scored[name]:
                 found = evaluate(predictor, name, source.examples, labels=source.among or None)
                 metrics[f"{source.name}/{name}"] = dict(found.metrics)
                 statistics[f"{source.name}/{name}"] = found.statistics.tolist()
@@ -196,23 +198,44 @@ def train_run(bench: Bench, run: Run) -> Iterator[RunEvent | RunResult]:
         steps=steps,
         tokens=tokens,
         seconds=seconds,
-        parameters=_size(predictor) + sum(scored[name] for name in trained),
+        parameters=_size(predictor) + sum(scored[name] for name in wanted),
         metrics=metrics,
         statistics=statistics,
     )
 
 
-def config_of(bench: Bench, run: Run, sources: Sequence[Source], predictor: Predictor) -> TrainConfig:
-    """How an arm trains: as the recipe says, but for what the arm is about, with the shared run's steps."""
+def _events(bench: Bench, run: Run, wanted: set[str], predictor: Predictor) -> Iterator[RunEvent]:
+    plan = plan_of(bench, run, wanted, predictor)
+    sources = [s for s in _only(bench.train, wanted) if s.name in plan.order]
+    teacher = None
+    if plan.config.retention is not None:
+        teacher = bench.teachers.setdefault(bench.recipe.encoder, Teacher(predictor.copy()))
+    yield from train(
+        predictor, sources, _only(bench.validation, wanted), plan.config, teacher=teacher, order=plan.order
+    )
+
+
+def plan_of(bench: Bench, run: Run, wanted: set[str], predictor: Predictor) -> ArmPlan:
+    """How an arm trains: as the recipe says but for what the arm is about, in the shared run's own steps.
+
+    Raises:
+        ConfigError: where the shared run takes no step for any of the wanted tasks.
+    """
     config = replace(bench.recipe.training, seed=run.seed)
     shared = step_plan(bench.train, predictor.tokenizer, config, np.random.default_rng(run.seed))
-    steps = Counter(shared.order)
-    config = replace(config, steps=sum(steps[source.name] for source in sources))
+    mine = {source.name for source in _only(bench.train, wanted)}
+    order = tuple(name for name in shared.order if name in mine)
+    if not order:
+        raise ConfigError(
+            f"the shared run takes no step for {', '.join(sorted(wanted))}; train longer or raise a weight"
+        )
+    if run.arm == SHARED:
+        return ArmPlan(config, order)
     if run.arm == PROBE:
-        return replace(config, freeze=FreezePolicy(encoder=True), retention=None)
-    if run.arm == SINGLE:
+        config = replace(config, freeze=FreezePolicy(encoder=True))
+    if run.arm in (PROBE, SINGLE):
         config = replace(config, select_by="mean")
-    return config if run.arm == SHARED else replace(config, retention=None)
+    return ArmPlan(replace(config, steps=len(order), retention=None), order)
 
 
 def read_result(path: Path) -> RunResult:
@@ -229,21 +252,34 @@ def read_result(path: Path) -> RunResult:
 
 def _claim(output: Path, recipe: Recipe, cap: int | None) -> None:
     """Writes the settings of a comparison into its folder, or checks that they are those that stand there."""
-    whole = provenance(recipe)
-    training = {k: v for k, v in whole["training"].items() if k != "seed"}  # type: ignore[attr-defined]
-    mine = {**whole, "training": training, "tasks": recipe.tasks, "cap": cap}
-    text = json.dumps(mine, indent=2, ensure_ascii=False).encode()
+    mine = TypeAdapter(Recipe).dump_python(recipe, mode="json")
+    for not_compared in ("teachers", "probes"):
+        mine.pop(not_compared)
+    mine["training"].pop("seed")
+    text = json.dumps({**mine, "cap": cap}, indent=2, ensure_ascii=False).encode()
     path = output / "settings.json"
     if path.is_file() and path.read_bytes() != text:
         raise ConfigError(f"{output}: holds a comparison of another recipe or cap; choose another --output")
     _write(path, text)
 
 
-def _check_tests(tasks: Sequence[Task], test: Sequence[Source]) -> None:
+def _check(recipe: Recipe, tasks: Sequence[Task], test: Sequence[Source]) -> None:
+    if recipe.training.freeze.encoder:
+        raise ConfigError("training.freeze.encoder is true: every arm would be a frozen probe; release the encoder")
     covered = {name for source in test for name in _tasks_of(source)}
     for task in tasks:
         if task.name not in covered:
             raise DataError(f"task {task.name!r} has no test set; give one of its sources a `test:` file")
+
+
+def _only(sources: Sequence[Source], tasks: Collection[str]) -> list[Source]:
+    """The sources that feed these tasks, without the targets of any other."""
+    kept = []
+    for source in sources:
+        rows = [replace(r, targets={n: t for n, t in r.targets.items() if n in tasks}) for r in source.examples]
+        if any(row.targets for row in rows):
+            kept.append(replace(source, examples=[row for row in rows if row.targets]))
+    return kept
 
 
 def _tasks_of(source: Source) -> tuple[str, ...]:

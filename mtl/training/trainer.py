@@ -48,17 +48,19 @@ def train(
     should_stop: Callable[[], bool] = lambda: False,
     teacher: Teacher | None = None,
     ensemble: Ensemble | None = None,
+    order: Sequence[str] | None = None,
 ) -> Iterator[RunEvent]:
     """Trains and yields `RunStarted`, `StepEnded` for each step, `Evaluated` now and then, `RunEnded`.
 
     `should_stop` is asked before each step; the run then validates once more and ends as usual. `teacher`
     is what retention keeps to (the model as it comes, unless said): runs from the same encoder may share
-    one. `ensemble` are models whose answers are learned beside the labels.
+    one. `ensemble` are models whose answers are learned beside the labels. `order` names the source of each
+    step, in place of an order that is drawn.
 
     Raises:
         ConfigError: before the first step, where nothing can be trained or `select_by` names nothing.
     """
-    run = _Run(predictor, sources, validation, config, teacher, ensemble)
+    run = _Run(predictor, sources, validation, config, teacher, ensemble, order)
     yield run.started()
     yield from run.validate(0)
     reason: EndReason = "finished"
@@ -88,6 +90,7 @@ class _Run:
         config: TrainConfig,
         teacher: Teacher | None,
         ensemble: Ensemble | None,
+        order: Sequence[str] | None,
     ) -> None:
         self.predictor, self.config = predictor, config
         self.validation = [_sample(source, config.validation_rows, config.seed) for source in validation]
@@ -108,6 +111,8 @@ class _Run:
         if config.retention is not None and any(p.requires_grad for p in self.model.encoder.parameters()):
             self.teacher = teacher or Teacher(predictor.copy())
         self.plan = step_plan(sources, predictor.tokenizer, config, self.rng)
+        if order is not None:
+            self.plan = replace(self.plan, order=tuple(order))
         self.batches = {source.name: self._batches(source) for source in sources}
         self.optimizer = self._optimizer()
         self.peaks = [group["lr"] for group in self.optimizer.param_groups]

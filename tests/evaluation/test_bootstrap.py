@@ -107,8 +107,8 @@ def test_the_limits_of_an_accuracy_are_the_binomial_ones(right: int, rows: int) 
     share = right / rows
     half = 1.96 * math.sqrt(share * (1 - share) / rows)
     for found in (
-        intervals(TOPIC, marks(right, rows), draws=2000)["accuracy"],
-        mean_interval(TOPIC, [[marks(right, rows)]], draws=2000),
+        intervals(TOPIC, marks(right, rows), draws=1000)["accuracy"],
+        mean_interval(TOPIC, [[marks(right, rows)]], draws=1000),
     ):
         assert found.value == share
         assert (share - found.low, found.high - share) == pytest.approx((half, half), rel=0.15)

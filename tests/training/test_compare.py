@@ -16,7 +16,7 @@ from mtl.errors import ConfigError, DataError
 from mtl.evaluation.evaluate import evaluate
 from mtl.inference.predictor import Predictor, from_encoder
 from mtl.training.compare import Progress, RunResult, compare
-from mtl.training.config import TrainConfig
+from mtl.training.config import FreezePolicy, TrainConfig
 from mtl.training.events import Evaluated, RunEnded, StepEnded
 from mtl.training.recipe import Recipe, SourceSpec, build_tasks, load_sources
 
@@ -61,6 +61,10 @@ def recipe_of(encoder: Path) -> Recipe:
         sources={name: SourceSpec(tasks=(task,), **files[name]) for name, task in sources.items()},
         training=TrainConfig(batch_rows=2, encoder_lr=5e-3, head_lr=1e-2, precision="fp32"),
     )
+
+
+def with_source(recipe: Recipe, name: str, **changes) -> Recipe:
+    return replace(recipe, sources={**recipe.sources, name: replace(recipe.sources[name], **changes)})
 
 
 @dataclass(frozen=True)
@@ -211,16 +215,18 @@ def test_a_run_that_was_interrupted_leaves_no_result(finished: Finished, tmp_pat
     assert [path.name for path in (tmp_path / "out").rglob("*") if path.is_file()] == ["settings.json"]
 
 
-@pytest.mark.parametrize("change", ["rate", "task", "weight", "cap"])
+@pytest.mark.parametrize("change", ["rate", "task", "weight", "cap", "pooling", "tokens", "test", "map"])
 def test_a_folder_of_other_settings_is_refused(finished: Finished, change: str) -> None:
     recipe = finished.recipe
     changes = {
         "rate": {"recipe": replace(recipe, training=replace(recipe.training, head_lr=0.1))},
         "task": {"recipe": replace(recipe, tasks={**recipe.tasks, "entities": {"type": "ner", "labels": ["LOC"]}})},
-        "weight": {
-            "recipe": replace(recipe, sources={**recipe.sources, "more": replace(recipe.sources["more"], weight=2)})
-        },
+        "weight": {"recipe": with_source(recipe, "more", weight=2.0)},
         "cap": {"cap": CAP + 1},
+        "pooling": {"recipe": replace(recipe, pooling="cls")},
+        "tokens": {"recipe": replace(recipe, max_tokens=16)},
+        "test": {"recipe": with_source(recipe, "more", test="notes_test.jsonl")},
+        "map": {"recipe": with_source(recipe, "more", map={"food": "law"})},
     }[change]
     with pytest.raises(ConfigError, match="holds a comparison of another recipe or cap; choose another --output"):
         finished.again(**changes)
@@ -244,7 +250,46 @@ def test_a_damaged_result_is_named(finished: Finished, tmp_path: Path) -> None:
 
 
 def test_a_task_without_a_test_set_is_refused_before_anything_is_trained(finished: Finished, tmp_path: Path) -> None:
-    places = replace(finished.recipe.sources["places"], test=None)
-    recipe = replace(finished.recipe, sources={**finished.recipe.sources, "places": places})
+    recipe = with_source(finished.recipe, "places", test=None)
     with pytest.raises(DataError, match="task 'entities' has no test set; give one of its sources a `test:` file"):
         next(compare(recipe, finished.root, tmp_path / "out", device="cpu"))
+
+
+def test_a_start_that_fails_does_not_claim_the_folder(finished: Finished, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="has no test set"):
+        next(compare(with_source(finished.recipe, "places", test=None), finished.root, tmp_path / "out", device="cpu"))
+    next(compare(finished.recipe, finished.root, tmp_path / "out", seeds=(0,), cap=CAP, device="cpu"))
+
+
+def test_a_task_that_the_shared_run_never_sees_is_refused_at_once(finished: Finished, tmp_path: Path) -> None:
+    recipe = replace(finished.recipe, training=replace(finished.recipe.training, steps=1))
+    with pytest.raises(ConfigError, match=r"takes no step for \w+; train longer or raise a weight"):
+        next(compare(recipe, finished.root, tmp_path / "out", cap=CAP, device="cpu"))
+
+
+def test_a_frozen_encoder_cannot_be_compared(finished: Finished, tmp_path: Path) -> None:
+    recipe = replace(finished.recipe, training=replace(finished.recipe.training, freeze=FreezePolicy(encoder=True)))
+    with pytest.raises(ConfigError, match="every arm would be a frozen probe"):
+        next(compare(recipe, finished.root, tmp_path / "out", device="cpu"))
+
+
+def test_selection_by_one_task_leaves_the_other_arms_their_own(finished: Finished, tmp_path: Path) -> None:
+    training = replace(finished.recipe.training, select_by="similarity.spearman")
+    said = list(
+        compare(replace(finished.recipe, training=training), finished.root, tmp_path, seeds=(0,), cap=CAP, device="cpu")
+    )
+    assert [p.run.name for p in said if isinstance(p.news, RunResult)] == ORDER
+
+
+def test_a_specialist_on_a_set_of_two_tasks_learns_one(finished: Finished, tmp_path: Path) -> None:
+    spans = [{"start": 3, "end": 7, "label": "LOC"}]
+    both = [{"text": f"in Rome {i}", "label": "food", "spans": spans} for i in range(8)]
+    (finished.root / "both.jsonl").write_text("\n".join(json.dumps(row) for row in both), encoding="utf-8")
+    tasks = ("topic", "entities")
+    recipe = with_source(finished.recipe, "places", tasks=tasks, train="both.jsonl", validation=None, test=None)
+    recipe = with_source(recipe, "more", tasks=("entities",), validation=None)
+    recipe = with_source(recipe, "more", train="places_train.jsonl", test="places_test.jsonl")
+    said = compare(recipe, finished.root, tmp_path, seeds=(0,), cap=None, device="cpu")
+    steps = [p.news for p in said if p.run.name == "single-task topic" and isinstance(p.news, StepEnded)]
+    assert {step.source for step in steps} == {"notes", "places"}
+    assert {name for step in steps for name in step.losses} == {"topic"}

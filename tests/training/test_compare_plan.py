@@ -58,3 +58,9 @@ def test_the_rows_of_a_cap_are_drawn_from_the_whole_set() -> None:
     assert min(places) < 40
     assert max(places) > 160
     assert drawn.examples != other.examples
+
+
+def test_a_task_stays_under_the_cap_where_sets_feed_several() -> None:
+    both = Source("both", [Example((f"both {i}",), {"topic": "x", "mood": "y"}) for i in range(10)])
+    found = capped([both, source("a", 10)], 4)
+    assert sum(len(s.examples) for s in found) == 4
