@@ -62,7 +62,7 @@ def save(
     """
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in tokenizer_files.items():
-        _write(folder / name, content)
+        write_whole(folder / name, content)
     backbone = model.encoder.backbone
     config = backbone.config.to_diff_dict()
     config.update(architectures=[type(backbone).__name__], dtype="float32", model_type=backbone.config.model_type)
@@ -207,10 +207,11 @@ def _write_tensors(path: Path, state: Mapping[str, Tensor]) -> None:
 
 
 def _write_json(path: Path, value: object) -> None:
-    _write(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+    write_whole(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
 
 
-def _write(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes) -> None:
+    """Writes a file that appears whole or not at all; its folder is made where it is missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
     part.write_bytes(content)

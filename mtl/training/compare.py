@@ -24,6 +24,7 @@ from mtl.data.batches import Source
 from mtl.errors import ConfigError, DataError
 from mtl.evaluation.evaluate import evaluate
 from mtl.inference.predictor import Predictor, from_encoder
+from mtl.model.checkpoint import write_whole
 from mtl.tasks import Task
 from mtl.training.config import FreezePolicy, TrainConfig
 from mtl.training.events import RunEvent, StepEnded
@@ -133,7 +134,7 @@ def compare(
             continue
         for news in train_run(bench, run):
             if isinstance(news, RunResult):
-                _write(path, TypeAdapter(RunResult).dump_json(news))
+                write_whole(path, TypeAdapter(RunResult).dump_json(news))
             yield Progress(run, place, len(wanted), news)
 
 
@@ -260,7 +261,7 @@ def _claim(output: Path, recipe: Recipe, cap: int | None) -> None:
     path = output / "settings.json"
     if path.is_file() and path.read_bytes() != text:
         raise ConfigError(f"{output}: holds a comparison of another recipe or cap; choose another --output")
-    _write(path, text)
+    write_whole(path, text)
 
 
 def _check(recipe: Recipe, tasks: Sequence[Task], test: Sequence[Source]) -> None:
@@ -289,10 +290,3 @@ def _tasks_of(source: Source) -> tuple[str, ...]:
 def _size(predictor: Predictor, head: str | None = None) -> int:
     module = predictor.model.encoder if head is None else predictor.model.heads[head]
     return sum(p.numel() for p in module.parameters())
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    part.write_bytes(content)
-    part.replace(path)
