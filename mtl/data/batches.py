@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,14 +17,16 @@ from mtl.types import Example, Tokens
 class Source:
     """One data set with the weight that sampling gives it.
 
-    among  the only labels that its gold uses, where they are fewer than the task's: scoring it restricts
-           the choice to them; empty for no such limit
+    among             the only labels that its gold uses, where they are fewer than the task's: scoring it
+                      restricts the choice to them; empty for no such limit
+    replace_mentions  the probability with which a mention is replaced by another each time it is trained on
     """
 
     name: str
     examples: Sequence[Example]
     weight: float = 1.0
     among: tuple[str, ...] = ()
+    replace_mentions: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -99,12 +101,16 @@ def endless(
     *,
     max_tokens: int,
     max_rows: int,
+    vary: Callable[[Example], Example] = lambda row: row,
 ) -> Iterator[Batch]:
-    """Batches of one source, pass after pass, each pass in a new order."""
+    """Batches of one source, pass after pass, each pass in a new order.
+
+    `vary` makes each row anew whenever it is drawn; batches are cut by the lengths of the rows as they came.
+    """
     lengths = row_lengths(source.examples, tokenizer)
     while True:
         for rows in shuffled(lengths, rng, max_tokens=max_tokens, max_rows=max_rows):
-            yield collate(source.name, [source.examples[i] for i in rows], tasks, tokenizer)
+            yield collate(source.name, [vary(source.examples[i]) for i in rows], tasks, tokenizer)
 
 
 def count_batches(source: Source, tokenizer: TextTokenizer, *, max_tokens: int, max_rows: int) -> int:

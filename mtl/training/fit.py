@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from mtl.errors import ConfigError
@@ -11,7 +11,7 @@ from mtl.inference.predictor import from_encoder, load
 from mtl.model.checkpoint import read_meta
 from mtl.training.events import RunEnded, RunEvent
 from mtl.training.imitation import Ensemble
-from mtl.training.recipe import Recipe, build_tasks, load_sources, provenance
+from mtl.training.recipe import Recipe, build_tasks, load_sources, provenance, teacher_recipes
 from mtl.training.trainer import train
 
 
@@ -56,12 +56,6 @@ def fit(
         folders.append(folder)
     yield Stage(output, len(stages) + 1, len(stages) + 1)
     yield from _run(recipe, data_root, output, device, should_stop, folders, keep_stopped=True)
-
-
-def teacher_recipes(recipe: Recipe) -> list[Recipe]:
-    """The recipe of each teacher: the same, without teachers, with the seeds that follow."""
-    seeds = range(recipe.training.seed + 1, recipe.training.seed + 1 + recipe.teachers)
-    return [replace(recipe, teachers=0, training=replace(recipe.training, seed=seed)) for seed in seeds]
 
 
 def _run(

@@ -147,8 +147,8 @@ def _metrics(tasks: Sequence[Task], test: Mapping[str, Mapping[str, object]], pr
     kinds = dict.fromkeys(task.kind for task in tasks)
     words = [f"In brackets: the limits of 95 % of {DRAWS} draws of the test rows, with replacement."]
     teachers = provenance.get("teachers")
-    if isinstance(teachers, int) and teachers:
-        words.append(f"One training run, which also learned from the answers of {teachers} earlier ones.")
+    if isinstance(teachers, list) and teachers:
+        words.append(f"One training run, which also learned from the answers of {len(teachers)} earlier ones.")
     else:
         words.append("One training run.")
     return "\n\n".join(["## Test figures", table, " ".join([*(SCHEMES[kind] for kind in kinds), *words])])

@@ -31,6 +31,8 @@ class SourceSpec:
     columns  what the file calls our columns; map: labels of the data -> labels of the task
     among    the only labels that its gold uses: scoring it restricts the choice to them
     weight   how often it is drawn, relative to its size; limit: only the first so many training rows
+    replace_mentions  the probability with which, each time a row is trained on, a mention in it is replaced
+             by another of the same type from the training data (`data/mentions.py`)
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -44,10 +46,13 @@ class SourceSpec:
     among: tuple[str, ...] = ()
     weight: float = 1.0
     limit: int | None = None
+    replace_mentions: float = 0.0
     licence: str = ""
     source: str = ""
 
     def __post_init__(self) -> None:
+        if not 0 <= self.replace_mentions <= 1:
+            raise ConfigError(f"replace_mentions is {self.replace_mentions}; it must be from 0 to 1")
         if self.weight <= 0:
             raise ConfigError(f"the weight of a source is {self.weight}; it must be above 0")
 
@@ -58,8 +63,8 @@ class Recipe:
 
     probes    a file of sentences with the answer that a person expects, relative to the recipe: the model card
               shows those that the model gets wrong (`model_card.read_probes`)
-    teachers  so many models are trained first, by the same recipe with the next seeds; the last one learns
-              from their mean answers too, `training.imitation`
+    teachers  models that are trained first, by the same recipe but for the fields that each one sets, such as
+              `{training.seed: 1}`; the model itself learns from their mean answers too, `training.imitation`
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -72,12 +77,10 @@ class Recipe:
     tasks: dict[str, dict[str, object]]
     sources: dict[str, SourceSpec]
     probes: str = ""
-    teachers: int = 0
+    teachers: tuple[dict[str, object], ...] = ()
     training: TrainConfig = field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
-        if self.teachers < 0:
-            raise ConfigError(f"teachers is {self.teachers}; it must be 0 or more")
         if self.max_tokens < 8:
             raise ConfigError(f"max_tokens is {self.max_tokens}; it must be 8 or more")
         for name, source in self.sources.items():
@@ -86,6 +89,12 @@ class Recipe:
                     raise ConfigError(
                         f"source {name!r} feeds task {task!r}, which is not among {', '.join(self.tasks)}"
                     )
+            annotated = [task for task in source.tasks if self.tasks[task].get("type") == "ner"]
+            if source.replace_mentions and len(annotated) != 1:
+                raise ConfigError(
+                    f"source {name!r} has replace_mentions and feeds {len(annotated)} tasks of type ner; "
+                    "mentions can be replaced where it is one"
+                )
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -107,29 +116,67 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     if values.get("probes"):
         values["probes"] = str(path.parent / str(values["probes"]))
     try:
+        recipe = _validated(values)
+        teacher_recipes(recipe)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    return recipe
+
+
+def teacher_recipes(recipe: Recipe) -> list[Recipe]:
+    """The recipe of each teacher: the same, without teachers, with the fields that it sets.
+
+    Raises:
+        ConfigError: for a field that is unknown or out of its limits, and for two teachers that are one.
+    """
+    found: list[Recipe] = []
+    for place, fields in enumerate(recipe.teachers, start=1):
+        values = TypeAdapter(Recipe).dump_python(recipe, mode="json") | {"teachers": []}
+        try:
+            for name, value in fields.items():
+                _set(values, name, value)
+            teacher = _validated(values)
+        except ConfigError as error:
+            raise ConfigError(f"teacher {place}: {error}") from error
+        if teacher in found:
+            raise ConfigError(
+                f"teachers {found.index(teacher) + 1} and {place} are the same; set another training.seed"
+            )
+        found.append(teacher)
+    return found
+
+
+def _validated(values: Mapping[str, object]) -> Recipe:
+    try:
         return TypeAdapter(Recipe).validate_python(values)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"{path}: {place}: {first['msg']}") from error
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from error
+        raise ConfigError(f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}") from error
 
 
 def _override(values: dict[str, object], override: str) -> None:
     name, equals, value = override.partition("=")
-    *parents, last = name.split(".")
-    if not equals or not last:
+    if not equals or not name.rpartition(".")[2]:
         raise ConfigError(f"--set {override!r}: say NAME=VALUE, such as training.epochs=1")
+    try:
+        parsed = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {override!r}: the value is not YAML; put it in quotes") from error
+    try:
+        _set(values, name, parsed)
+    except ConfigError as error:
+        raise ConfigError(f"--set {override!r}: {error}") from error
+
+
+def _set(values: dict[str, object], name: str, value: object) -> None:
+    """Sets a field by its dotted name."""
+    *parents, last = name.split(".")
     for parent in parents:
         child = values.setdefault(parent, {})
         if not isinstance(child, dict):
-            raise ConfigError(f"--set {override!r}: {parent!r} has no fields")
+            raise ConfigError(f"{parent!r} has no fields")
         values = child
-    try:
-        values[last] = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {override!r}: the value is not YAML; put it in quotes") from error
+    values[last] = value
 
 
 def build_tasks(recipe: Recipe, data_root: Path) -> list[Task]:
@@ -177,7 +224,8 @@ def load_sources(recipe: Recipe, tasks: Sequence[Task], data_root: Path, split: 
         table = tables.read(data_root / path, columns=spec.columns)
         chosen = [task for task in tasks if task.name in spec.tasks]
         rows = [row for row in tables.examples(table, chosen, rename=spec.map) if text_key(row) not in held]
-        sources.append(Source(name, rows[: spec.limit] if split == "train" else rows, spec.weight, spec.among))
+        rows = rows[: spec.limit] if split == "train" else rows
+        sources.append(Source(name, rows, spec.weight, spec.among, spec.replace_mentions))
     return sources
 
 
@@ -191,6 +239,7 @@ def provenance(recipe: Recipe) -> Mapping[str, object]:
             "weight": s.weight,
             "limit": s.limit,
             "among": list(s.among),
+            "replace_mentions": s.replace_mentions,
         }
         for name, s in recipe.sources.items()
     }
@@ -199,6 +248,6 @@ def provenance(recipe: Recipe) -> Mapping[str, object]:
         "licence": recipe.licence,
         "language": recipe.language,
         "sources": kept,
-        "teachers": recipe.teachers,
+        "teachers": list(recipe.teachers),
         "training": TypeAdapter(TrainConfig).dump_python(recipe.training, mode="json"),
     }

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from mtl.data.batches import Batch, Source, count_batches, endless
+from mtl.data.mentions import Mentions
 from mtl.data.sampling import plan, shares
 from mtl.data.tokenization import TextTokenizer
 from mtl.errors import ConfigError
@@ -28,6 +29,7 @@ from mtl.training.config import TrainConfig
 from mtl.training.events import EndReason, Evaluated, RunEnded, RunEvent, RunStarted, SourceScore, StepEnded
 from mtl.training.imitation import Ensemble
 from mtl.training.retention import Teacher, retention_loss
+from mtl.types import Example
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,7 @@ class _Run:
         self.plan = step_plan(sources, predictor.tokenizer, config, self.rng)
         if order is not None:
             self.plan = replace(self.plan, order=tuple(order))
+        self.mentions = Mentions(row for source in sources for row in source.examples)
         self.batches = {source.name: self._batches(source) for source in sources}
         self.optimizer = self._optimizer()
         self.peaks = [group["lr"] for group in self.optimizer.param_groups]
@@ -143,7 +146,13 @@ class _Run:
             self.rng,
             max_tokens=self.config.batch_tokens,
             max_rows=self.config.batch_rows,
+            vary=self._vary(source.replace_mentions),
         )
+
+    def _vary(self, replace_mentions: float) -> Callable[[Example], Example]:
+        if not replace_mentions:
+            return lambda row: row
+        return lambda row: self.mentions.replaced(row, replace_mentions, self.rng)
 
     def _optimizer(self) -> torch.optim.Optimizer:
         """Encoder and heads at their own rates, deeper layers faster; biases and norms (vectors) without decay."""

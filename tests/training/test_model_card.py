@@ -18,7 +18,13 @@ from mtl.types import Example, LabelScores
 
 ROWS = [Example((f"soup {i}",), {"topic": label}) for i in range(4) for label in ("food", "law")]
 SOURCES = {"notes": {"tasks": ["topic"], "source": "Notes of ours", "licence": "CC0"}}
-PROVENANCE = {"encoder": "some/encoder", "licence": "cc0-1.0", "language": "en", "teachers": 2, "sources": SOURCES}
+PROVENANCE = {
+    "encoder": "some/encoder",
+    "licence": "cc0-1.0",
+    "language": "en",
+    "teachers": [{"training.seed": 1}, {"training.seed": 2}],
+    "sources": SOURCES,
+}
 
 
 def card_of(predictor: Predictor, folder: Path, probes: list[Probe] = []) -> str:  # noqa: B006

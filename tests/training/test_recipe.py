@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from mtl.errors import ConfigError
 from mtl.settings import ROOT
-from mtl.training.recipe import build_tasks, load_recipe, load_sources, provenance
+from mtl.training.recipe import build_tasks, load_recipe, load_sources, provenance, teacher_recipes
 
 DEFAULT = ROOT / "assets" / "recipes" / "default.yaml"
 RECIPE = """
@@ -60,6 +61,14 @@ def test_an_override_is_read_as_yaml(recipe: Path) -> None:
     assert wanted.encoder == "other"
 
 
+def test_a_teacher_is_the_recipe_but_for_the_fields_that_it_sets(recipe: Path) -> None:
+    wanted = load_recipe(recipe, ["teachers=[{training.seed: 1}, {training.retention: null, max_tokens: 64}]"])
+    one, two = teacher_recipes(wanted)
+    alone = replace(wanted, teachers=())
+    assert one == replace(alone, training=replace(wanted.training, seed=1))
+    assert two == replace(alone, training=replace(wanted.training, retention=None), max_tokens=64)
+
+
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
@@ -73,7 +82,13 @@ def test_an_override_is_read_as_yaml(recipe: Path) -> None:
         (["encoder.x=1"], "'encoder' has no fields"),
         (["sources.notes.tasks=[tone]"], "feeds task 'tone', which is not among mood"),
         (["sources.notes.weight=0"], "weight of a source is 0"),
+        (["sources.notes.replace_mentions=1.5"], "replace_mentions is 1.5"),
+        (["sources.notes.replace_mentions=0.3"], "'notes' has replace_mentions and feeds 0 tasks of type ner"),
         (["pooling=sum"], "pooling"),
+        (["teachers=[{training.sed: 1}]"], "teacher 1: training.sed"),
+        (["teachers=[{training.epochs: -1}]"], "teacher 1: training.epochs is -1"),
+        (["teachers=[{encoder.x: 1}]"], "teacher 1: 'encoder' has no fields"),
+        (["teachers=[{training.seed: 1}, {training.seed: 1}]"], "teachers 1 and 2 are the same"),
     ],
 )
 def test_a_wrong_field_is_named(recipe: Path, overrides: list[str], words: str) -> None:

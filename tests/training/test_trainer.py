@@ -16,6 +16,7 @@ from mtl.inference.predictor import Predictor
 from mtl.tasks import Classification, NamedEntities
 from mtl.training.config import FreezePolicy, Retention, TrainConfig
 from mtl.training.events import Evaluated, RunEnded, RunEvent, RunStarted, StepEnded
+from mtl.training.retention import Teacher
 from mtl.training.trainer import train
 from mtl.types import Example, Span
 
@@ -129,6 +130,19 @@ def test_rows_without_a_target_are_passed_over(make_predictor) -> None:
     unlabelled = [Example((f"nothing {i}",), {}) for i in range(100)]
     events = run(make_predictor(), sources=[Source("s", [*unlabelled, *TOPICS[:6]])], steps=5, batch_rows=2)
     assert [set(e.losses) for e in events if isinstance(e, StepEnded)] == [{"topic"}] * 5
+
+
+@pytest.mark.parametrize("probability", [0.0, 1.0])
+def test_mentions_are_replaced_by_those_of_every_source(make_predictor, probability: float) -> None:
+    one, two = (
+        Source(name, [Example((text,), {"entities": (Span(0, 4, "LOC"),)})], replace_mentions=probability)
+        for name, text in (("one", "Rome is big"), ("two", "Oslo was far"))
+    )
+    predictor = make_predictor()
+    teacher = Teacher(predictor.copy())  # it remembers every text that was trained on
+    list(train(predictor, (one, two), (), config(steps=40, retention=Retention()), teacher=teacher))
+    own = {"Rome is big", "Oslo was far"}
+    assert set(teacher.known) == (own | {"Oslo is big", "Rome was far"} if probability else own)
 
 
 def test_a_file_sorted_by_label_is_still_scored_on_every_label(make_predictor) -> None:
