@@ -100,6 +100,16 @@ def test_entities_lie_where_they_stand(default: Predictor) -> None:
     assert marked["New York"] == "LOC"
 
 
+def test_casing_matters(default: Predictor) -> None:
+    texts = ["apple pie in paris", "Apple opened in Paris"]
+    small, capital = (
+        [(text[span.start : span.end], span.label) for span in found["entities"]]
+        for text, found in zip(texts, default.analyze(texts), strict=True)
+    )
+    assert "ORG" not in [label for _, label in small]
+    assert capital == [("Apple", "ORG"), ("Paris", "LOC")]
+
+
 def test_the_onnx_script_gives_our_answers_without_mtl(default: Predictor, tmp_path: Path) -> None:
     for name in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(name, reason=f"needs {name}")
