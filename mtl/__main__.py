@@ -48,7 +48,6 @@ def train(
     from mtl.training.probes import read_probes
     from mtl.training.recipe import build_tasks, load_recipe, load_sources
 
-    _writable(output)
     wanted = load_recipe(recipe, set_ or ())
     stop: list[int] = []
     usual = signal.signal(signal.SIGINT, lambda *_: stop.append(1))
@@ -104,12 +103,13 @@ def compare(
 ) -> None:
     """Was sharing worth it? The recipe against one specialist a task, frozen probes, and itself without retention."""
     from mtl.inference.predictor import from_encoder
+    from mtl.model.checkpoint import make_writable
     from mtl.training import verdict
     from mtl.training.compare import RunResult
     from mtl.training.compare import compare as run
     from mtl.training.recipe import build_tasks, load_recipe, load_sources, provenance
 
-    _writable(output)
+    make_writable(output)
     wanted = load_recipe(recipe, set_ or ())
     results = []
     for progress in run(wanted, data_root, output, seeds=range(seeds), cap=cap or None, device=device):
@@ -173,22 +173,13 @@ def export(
     """Write encoder and heads as one graph, with tokenizer, labels and an example that needs no mtl."""
     from mtl.inference.onnx_export import export_onnx
     from mtl.inference.predictor import load
+    from mtl.model.checkpoint import make_writable
 
     if format_ != "onnx":
         raise ConfigError(f"--format {format_}: unknown; say onnx")
-    _writable(output)
+    make_writable(output)
     export_onnx(load(checkpoint, device="cpu", precision="fp32"), output)
     typer.echo(f"wrote {output}; try: python {output / 'use.py'} 'Maria opened a shop in Oslo.'")
-
-
-def _writable(folder: Path) -> None:
-    """Makes the output folder now: hours of training must not end at a folder that cannot be written."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / ".probe").touch()
-        (folder / ".probe").unlink()
-    except OSError as error:
-        raise ConfigError(f"--output {folder}: cannot be written ({error.strerror}); choose another folder") from error
 
 
 def _test(folder: Path, sources: Sequence[Source], probes: Sequence[Probe], device: str) -> None:

@@ -29,14 +29,18 @@ def accuracy(predicted: ArrayLike, gold: ArrayLike) -> float:
     return float(np.mean(left == right))
 
 
-def macro_f1(predicted: ArrayLike, gold: ArrayLike) -> float:
-    """Unweighted mean of the F1 of every label that occurs in either list."""
+def macro_f1(predicted: ArrayLike, gold: ArrayLike, *, labels: ArrayLike | None = None) -> float:
+    """Unweighted mean of the F1 of `labels`, unless said of every label that occurs in either list.
+
+    A label of `labels` that occurs in neither counts as 0; one that `labels` lacks does not count.
+    """
     left, right = _pair(predicted, gold)
-    labels, index = np.unique(np.concatenate([left, right]), return_inverse=True)
-    left, right = index[: len(left)], index[len(left) :]
-    hits = np.bincount(left[left == right], minlength=len(labels))
-    named = np.bincount(left, minlength=len(labels)) + np.bincount(right, minlength=len(labels))
-    return float(np.mean(2 * hits / named))
+    counted = np.unique(np.concatenate([left, right]) if labels is None else np.asarray(labels))
+    hits, named = np.zeros(len(counted)), np.zeros(len(counted))
+    for place, name in enumerate(counted):
+        hits[place] = np.sum((left == name) & (right == name))
+        named[place] = np.sum(left == name) + np.sum(right == name)
+    return float(np.mean(2 * hits / np.maximum(named, 1)))
 
 
 def pearson(predicted: ArrayLike, gold: ArrayLike) -> float:

@@ -130,7 +130,7 @@ training: {{steps: 3, retention: null, freeze: {{layers: 1}}}}
         ),
         (["predict", "{folder}", "{table}", "--output", "{tmp}/x.txt"], "unknown ending '.txt'"),
         (["train", "{tmp}/none.yaml", "--output", "{tmp}/x"], "give the path of a recipe"),
-        (["train", "{tmp}/none.yaml", "--output", "{table}"], "choose another folder"),
+        (["export", "{folder}", "--output", "{table}"], "choose another --output"),
         (["embed", "{folder}", "{tmp}/none.csv", "--output", "{tmp}/x.txt"], "unknown ending '.txt'"),
         (["predict", "{folder}", "{table}", "--output", "{tmp}/no/x.csv"], "no such folder; make it first"),
     ],

@@ -61,8 +61,8 @@ def test_compare_prints_its_verdicts_writes_them_and_goes_on(recipe: Path, monke
     found = verdict.read(path)
     assert [line for line in printed if line.startswith("[")] == done
     assert sum(line.startswith("step 1 ") for line in printed) == 5
-    assert printed[-7:] == [*verdict.in_words(found), f"wrote {path}"]
-    assert [line.split(" (")[0].partition(":")[0] for line in printed[-7:-1]] == ["places"] * 3 + ["alike"] * 3
+    assert printed[-8:] == [*verdict.in_words(found), f"wrote {path}"]
+    assert [line.partition(":")[0] for line in printed[-8:-1]] == ["places"] * 3 + ["alike"] * 3 + ["One seed"]
     assert (found.encoder, found.cap, found.seeds) == ("tiny", 6, (0,))
     assert (found.one_pass.texts, found.one_pass.passes) == (6, 2)
     assert {c.arm: c.steps for c in found.costs}["multi-task"] == 4  # two batches of each set's six rows
@@ -71,7 +71,7 @@ def test_compare_prints_its_verdicts_writes_them_and_goes_on(recipe: Path, monke
     assert score.interval.value == right["notes/places"]["f1"]
     assert str(recipe.parent) not in path.read_text(encoding="utf-8")
 
-    assert call(recipe, "--cap", "6") == [*done, *printed[-7:]]
+    assert call(recipe, "--cap", "6") == [*done, *printed[-8:]]
     again = verdict.read(path)
     assert (again.scores, again.differences, again.costs) == (found.scores, found.differences, found.costs)
 
@@ -80,4 +80,4 @@ def test_compare_prints_its_verdicts_writes_them_and_goes_on(recipe: Path, monke
         main()
     assert caught.value.code == 2
     error = capsys.readouterr().err.splitlines()[-1]
-    assert error == f"error: {path.parent}: holds a comparison of another recipe or cap; choose another --output"
+    assert error == f"error: {path.parent}: holds a comparison of another recipe, cap or data; choose another --output"

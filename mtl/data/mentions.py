@@ -23,7 +23,7 @@ class Mentions:
             for task, spans in _annotated(row).items():
                 for span in spans:
                     mention = row.texts[0][span.start : span.end]
-                    if mention[0].isalnum():
+                    if mention[:1].isalnum():
                         self.known.setdefault((task, span.label), []).append(mention)
 
     def replaced(self, row: Example, probability: float, rng: np.random.Generator) -> Example:
@@ -41,7 +41,7 @@ class Mentions:
         text, moved, end = "", [], 0
         for span in spans:
             mention = row.texts[0][span.start : span.end]
-            if mention[0].isalnum() and rng.random() < probability:
+            if mention[:1].isalnum() and rng.random() < probability:
                 choices = self.known[task, span.label]
                 mention = choices[rng.integers(len(choices))]
             text += row.texts[0][end : span.start]

@@ -40,5 +40,8 @@ def split(rows: Sequence[Example], *, share: float = 0.2, seed: int = 0) -> Spli
 
 
 def text_key(row: Example) -> str:
-    """The text of a row without case and runs of spaces: equal keys are the same text to a reader."""
-    return " ".join(" ".join(row.texts).lower().split())
+    """The text of a row without case and runs of spaces: equal keys are the same text to a reader.
+
+    A pair has the same key in either order.
+    """
+    return "\n".join(sorted(" ".join(text.lower().split()) for text in row.texts))

@@ -1,10 +1,13 @@
-"""How sure a figure is: rows are drawn again, with replacement (Efron & Tibshirani 1993, chapter 13).
+"""How sure a figure is: of other rows by drawing them again, of other training runs by the spread over seeds.
 
+The limits of rows are those of the percentile bootstrap (Efron & Tibshirani 1993, chapter 13); those of seeds
+are Student's, since a bootstrap over a few seeds is far too narrow; both are joined as independent errors.
 Knows no model; reads the `statistics` of a task, a row of numbers for each row of a test set.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -21,7 +24,7 @@ DRAWS = 1000
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure with the limits that hold 95 % of the drawn ones."""
+    """A figure with its 95 % limits."""
 
     value: float
     low: float
@@ -37,14 +40,14 @@ def intervals(task: Task, statistics: Statistics, *, draws: int = DRAWS, seed: i
     """Each metric of one run on one test set of n rows, (n, S)."""
     rng = np.random.default_rng(seed)
     n_rows = len(statistics)
-    drawn = [task.summarise(statistics[rng.integers(n_rows, size=n_rows)]) for _ in range(draws)]
+    drawn = [task.summarise(statistics[rng.integers(n_rows, size=n_rows)], whole=statistics) for _ in range(draws)]
     return {name: _interval(value, [d[name] for d in drawn]) for name, value in task.summarise(statistics).items()}
 
 
 def mean_interval(task: Task, runs: Sequence[Sequence[Statistics]], *, draws: int = DRAWS, seed: int = 0) -> Interval:
     """The primary metric, a mean over seeds and test sets: `runs[seed][set]` is (n of the set, S)."""
-    drawn = [_mean(task, runs, draw) for draw in _draws(runs, draws, seed)]
-    return _interval(_mean(task, runs, _whole(runs)), drawn)
+    drawn = [float(np.mean(_by_seed(task, runs, rows))) for rows in _draws(runs, draws, seed)]
+    return _joined(_by_seed(task, runs), drawn)
 
 
 def difference(
@@ -55,44 +58,53 @@ def difference(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> Interval:
-    """Ours minus theirs in the primary metric; both are read at the same drawn seeds and rows (paired).
+    """Ours minus theirs in the primary metric; both are read at the same seeds and drawn rows (paired).
 
-    Seeds are drawn again as well as rows, so that the limits hold for another training run, not only for
-    other test rows.
+    With one seed the limits are those of other test rows only; with several, of other training runs as well.
 
     Raises:
         ValueError: where the two do not hold the same seeds, sets and rows.
     """
     if [[len(s) for s in run] for run in ours] != [[len(s) for s in run] for run in theirs]:
         raise ValueError("a paired comparison needs the same seeds, sets and rows on both sides")
-    drawn = [_mean(task, ours, draw) - _mean(task, theirs, draw) for draw in _draws(ours, draws, seed)]
-    whole = _whole(ours)
-    return _interval(_mean(task, ours, whole) - _mean(task, theirs, whole), drawn)
+    drawn = [
+        float(np.mean(_by_seed(task, ours, rows) - _by_seed(task, theirs, rows))) for rows in _draws(ours, draws, seed)
+    ]
+    return _joined(_by_seed(task, ours) - _by_seed(task, theirs), drawn)
 
 
-@dataclass(frozen=True)
-class _Draw:
-    seeds: NDArray[np.int64]
-    rows: Sequence[NDArray[np.int64]]
-
-
-def _whole(runs: Sequence[Sequence[Statistics]]) -> _Draw:
-    return _Draw(np.arange(len(runs)), [np.arange(len(s)) for s in runs[0]])
-
-
-def _draws(runs: Sequence[Sequence[Statistics]], draws: int, seed: int) -> Iterator[_Draw]:
+def _draws(runs: Sequence[Sequence[Statistics]], draws: int, seed: int) -> Iterator[list[NDArray[np.int64]]]:
+    """Rows of each test set, the same ones for every seed."""
     rng = np.random.default_rng(seed)
     for _ in range(draws):
-        seeds = rng.integers(len(runs), size=len(runs))
-        yield _Draw(seeds, [rng.integers(len(s), size=len(s)) for s in runs[0]])
+        yield [rng.integers(len(s), size=len(s)) for s in runs[0]]
 
 
-def _mean(task: Task, runs: Sequence[Sequence[Statistics]], draw: _Draw) -> float:
-    return float(
-        np.mean(
-            [task.primary_value(runs[seed][place][rows]) for seed in draw.seeds for place, rows in enumerate(draw.rows)]
-        )
+def _by_seed(
+    task: Task, runs: Sequence[Sequence[Statistics]], rows: Sequence[NDArray[np.int64]] | None = None
+) -> NDArray[np.float64]:
+    """(seeds,): the primary metric, a mean over test sets."""
+    chosen = rows or [np.arange(len(s)) for s in runs[0]]
+    return np.array([np.mean([task.primary_value(s[r]) for s, r in zip(run, chosen, strict=True)]) for run in runs])
+
+
+def _joined(by_seed: NDArray[np.float64], drawn: Sequence[float]) -> Interval:
+    """The mean over seeds, with the limits of its rows widened by the error of its seeds."""
+    rows = _interval(float(np.mean(by_seed)), drawn)
+    half = _half_width(by_seed)
+    return Interval(
+        rows.value,
+        rows.value - math.hypot(rows.value - rows.low, half),
+        rows.value + math.hypot(rows.high - rows.value, half),
     )
+
+
+def _half_width(by_seed: NDArray[np.float64]) -> float:
+    """Half of Student's 95 % limits of a mean; 0 of one value, which says nothing of others."""
+    from scipy.stats import t as student
+
+    n = len(by_seed)
+    return 0.0 if n < 2 else float(student.ppf(0.975, n - 1) * np.std(by_seed, ddof=1) / math.sqrt(n))
 
 
 def _interval(value: float, drawn: Sequence[float]) -> Interval:

@@ -41,13 +41,13 @@ def casing(w):  # what a lower-casing tokenizer forgets of a word
 
 folder, text = Path(__file__).parent, sys.argv[1]
 read = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json")).encode(text)
-words = ["" if w is None else text[slice(*read.word_to_chars(w))] for w in read.word_ids]
+words = ["" if w is None else text[slice(*read.word_to_chars(w))].strip() for w in read.word_ids]
 session = onnxruntime.InferenceSession(folder / "model.onnx")
 inputs = {"input_ids": np.array([read.ids]), "attention_mask": np.array([read.attention_mask]),
           "word_shape": np.array([[casing(w) for w in words]], dtype=np.float32)}
 found = dict(zip([output.name for output in session.get_outputs()], session.run(None, inputs)))
-firsts = [i for i, w in enumerate(read.word_ids) if w is not None and w != read.word_ids[i - 1]]
-for task, about in json.loads((folder / "labels.json").read_text()).items():
+firsts = [i for i, w in enumerate(read.word_ids) if w is not None and (i == 0 or w != read.word_ids[i - 1])]
+for task, about in json.loads((folder / "labels.json").read_text(encoding="utf-8")).items():
     best, labels = found[task][0].argmax(-1), about["labels"]
     print(task, labels[best] if best.ndim == 0 else [(words[i], labels[best[i]]) for i in firsts if best[i]])
 """

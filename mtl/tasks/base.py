@@ -133,8 +133,13 @@ class Task(ABC):
         """(rows, S): what `summarise` needs to know of each row, so that rows can be drawn again."""
 
     @abstractmethod
-    def summarise(self, statistics: NDArray[np.float64]) -> dict[str, float]:
-        """Metrics by name, of any selection of rows; holds `primary`."""
+    def summarise(
+        self, statistics: NDArray[np.float64], *, whole: NDArray[np.float64] | None = None
+    ) -> dict[str, float]:
+        """Metrics by name, of any selection of rows; holds `primary`.
+
+        `whole` is the set that the rows were drawn from, where a metric asks what occurs in it.
+        """
 
     def primary_value(self, statistics: NDArray[np.float64]) -> float:
         """The metric `primary` alone; a type overrides it where that is quicker, for rows drawn a thousand times."""

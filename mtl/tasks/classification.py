@@ -80,9 +80,11 @@ class Classification(Task):
         chosen = [self.labels.index(p.label) for p in of_kind(predicted, LabelScores)]
         return np.column_stack([chosen, [self.labels.index(str(g)) for g in gold]]).astype(np.float64)
 
-    def summarise(self, statistics: NDArray[np.float64]) -> dict[str, float]:
+    def summarise(
+        self, statistics: NDArray[np.float64], *, whole: NDArray[np.float64] | None = None
+    ) -> dict[str, float]:
         chosen, wanted = statistics.T
-        return {"accuracy": accuracy(chosen, wanted), "macro_f1": macro_f1(chosen, wanted)}
+        return {"accuracy": accuracy(chosen, wanted), "macro_f1": macro_f1(chosen, wanted, labels=whole)}
 
     def primary_value(self, statistics: NDArray[np.float64]) -> float:
         return accuracy(*statistics.T)

@@ -157,7 +157,9 @@ class NamedEntities(Task):
         """(rows, 3): the spans found, wanted, and found right."""
         return span_counts(of_kind(predicted, tuple), [g for g in gold if isinstance(g, tuple)])
 
-    def summarise(self, statistics: NDArray[np.float64]) -> dict[str, float]:
+    def summarise(
+        self, statistics: NDArray[np.float64], *, whole: NDArray[np.float64] | None = None
+    ) -> dict[str, float]:
         scores = span_scores(statistics)
         return {"precision": scores.precision, "recall": scores.recall, "f1": scores.f1}
 
@@ -201,6 +203,8 @@ def _from_tags(row: Row) -> tuple[Span, ...]:
     if wrong:
         raise row.problem("tags", f"tags of IOB1, IOB2 or BIOES (O, B-X, I-X, E-X, S-X), not {wrong[0]!r}")
     words = [str(token) for token in tokens]
+    if any(not word.strip() and name != "O" for word, name in zip(words, names, strict=True)):
+        raise row.problem("tokens", "characters in every token that is tagged as part of an entity")
     text = row.get("text")
     starts = starts_of_tokens(words) if text is None else located(words, str(text))
     if starts is None:

@@ -75,7 +75,9 @@ class Similarity(Task):
         """(rows, 2): the cosine and the gold score."""
         return np.column_stack([[p.score for p in of_kind(predicted, PairScore)], [float(str(g)) for g in gold]])
 
-    def summarise(self, statistics: NDArray[np.float64]) -> dict[str, float]:
+    def summarise(
+        self, statistics: NDArray[np.float64], *, whole: NDArray[np.float64] | None = None
+    ) -> dict[str, float]:
         found, wanted = statistics.T
         return {"spearman": spearman(found, wanted), "pearson": pearson(found, wanted)}
 

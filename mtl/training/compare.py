@@ -11,6 +11,7 @@ The result of each run is a file of its own; what is there is not computed again
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Collection, Iterator, Sequence
@@ -33,6 +34,7 @@ from mtl.training.retention import Teacher
 from mtl.training.trainer import step_plan, train
 
 SHARED, SINGLE, PROBE, FREE = "multi-task", "single-task", "frozen probe", "without retention"
+SETTINGS = "settings.json"
 CAP = 8000
 """Rows a task: keeps a comparison with three seeds within a few hours of two CPU cores."""
 
@@ -95,7 +97,7 @@ class Bench:
     validation: Sequence[Source]
     test: Sequence[Source]
     device: str
-    teachers: dict[str, Teacher] = field(default_factory=dict)
+    teacher: list[Teacher] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -124,8 +126,9 @@ def compare(
     tasks = build_tasks(recipe, data_root)
     train_rows, validation, test = (load_sources(recipe, tasks, data_root, s) for s in ("train", "validation", "test"))
     _check(recipe, tasks, test)
-    _claim(output, recipe, cap)
     bench = Bench(recipe, tasks, capped(train_rows, cap), validation, test, device)
+    settings = _settings(bench, cap)
+    _check_claim(output, settings)
     wanted = runs(tasks, seeds)
     for place, run in enumerate(wanted, start=1):
         path = output / "runs" / run.file
@@ -134,6 +137,7 @@ def compare(
             continue
         for news in train_run(bench, run):
             if isinstance(news, RunResult):
+                write_whole(output / SETTINGS, settings)
                 write_whole(path, TypeAdapter(RunResult).dump_json(news))
             yield Progress(run, place, len(wanted), news)
 
@@ -178,8 +182,9 @@ def train_run(bench: Bench, run: Run) -> Iterator[RunEvent | RunResult]:
     if run.arm == SHARED:
         for task in bench.tasks:  # before hours are spent on the others
             plan_of(bench, Run(SINGLE, task.name, run.seed), {task.name}, predictor)
+    teacher = _teacher(bench, predictor)  # before the clock starts
     start, steps, tokens = time.monotonic(), 0, 0
-    for event in _events(bench, run, wanted, predictor) if wanted else ():
+    for event in _events(bench, run, wanted, predictor, teacher) if wanted else ():
         if isinstance(event, StepEnded):
             steps, tokens = event.step, tokens + event.tokens
         yield event
@@ -205,12 +210,22 @@ def train_run(bench: Bench, run: Run) -> Iterator[RunEvent | RunResult]:
     )
 
 
-def _events(bench: Bench, run: Run, wanted: set[str], predictor: Predictor) -> Iterator[RunEvent]:
+def _teacher(bench: Bench, predictor: Predictor) -> Teacher | None:
+    """The encoder as it came, which knows the vector of every training text; made for the first run, kept for all."""
+    if bench.recipe.training.retention is None:
+        return None
+    if not bench.teacher:
+        found = Teacher(predictor.copy())
+        found.vectors([text for source in bench.train for row in source.examples for text in row.texts])
+        bench.teacher.append(found)
+    return bench.teacher[0]
+
+
+def _events(
+    bench: Bench, run: Run, wanted: set[str], predictor: Predictor, teacher: Teacher | None
+) -> Iterator[RunEvent]:
     plan = plan_of(bench, run, wanted, predictor)
     sources = [s for s in _only(bench.train, wanted) if s.name in plan.order]
-    teacher = None
-    if plan.config.retention is not None:
-        teacher = bench.teachers.setdefault(bench.recipe.encoder, Teacher(predictor.copy()))
     yield from train(
         predictor, sources, _only(bench.validation, wanted), plan.config, teacher=teacher, order=plan.order
     )
@@ -251,17 +266,24 @@ def read_result(path: Path) -> RunResult:
         raise DataError(f"{path}: is damaged; delete it and compare again, which computes it anew") from error
 
 
-def _claim(output: Path, recipe: Recipe, cap: int | None) -> None:
-    """Writes the settings of a comparison into its folder, or checks that they are those that stand there."""
-    mine = TypeAdapter(Recipe).dump_python(recipe, mode="json")
+def _settings(bench: Bench, cap: int | None) -> bytes:
+    """What all runs of a folder have in common: recipe, cap, and a digest of the rows."""
+    mine = TypeAdapter(Recipe).dump_python(bench.recipe, mode="json")
     for not_compared in ("teachers", "probes"):
         mine.pop(not_compared)
     mine["training"].pop("seed")
-    text = json.dumps({**mine, "cap": cap}, indent=2, ensure_ascii=False).encode()
-    path = output / "settings.json"
-    if path.is_file() and path.read_bytes() != text:
-        raise ConfigError(f"{output}: holds a comparison of another recipe or cap; choose another --output")
-    write_whole(path, text)
+    digest = hashlib.sha256()
+    for part in (bench.train, bench.validation, bench.test):
+        for source in part:
+            rows = [(row.texts, sorted(row.targets.items())) for row in source.examples]
+            digest.update(repr((source.name, rows)).encode())
+    return json.dumps({**mine, "cap": cap, "rows": digest.hexdigest()}, indent=2, ensure_ascii=False).encode()
+
+
+def _check_claim(output: Path, settings: bytes) -> None:
+    path = output / SETTINGS
+    if path.is_file() and path.read_bytes() != settings:
+        raise ConfigError(f"{output}: holds a comparison of another recipe, cap or data; choose another --output")
 
 
 def _check(recipe: Recipe, tasks: Sequence[Task], test: Sequence[Source]) -> None:

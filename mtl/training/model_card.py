@@ -56,7 +56,7 @@ def write_card(folder: Path, predictor: Predictor, *, probes: Sequence[Probe] = 
         "A plain sentence encoder in the root of this folder, and beside it small heads that read its states.",
         _tasks(predictor),
         _use(folder, predictor.model.encoder.width),
-        _metrics(predictor.tasks, scores, provenance),
+        _metrics(predictor.tasks, scores, provenance, predictor.meta.get("run")),
         _limits(predictor, ask(predictor, probes) if probes else []),
         _data(provenance),
     ]
@@ -133,7 +133,9 @@ mtl computes in bf16 where the hardware multiplies it (`precision="auto"`); say 
 vectors that equal the other libraries' to the last digits."""
 
 
-def _metrics(tasks: Sequence[Task], test: Mapping[str, Mapping[str, object]], provenance: Mapping[str, object]) -> str:
+def _metrics(
+    tasks: Sequence[Task], test: Mapping[str, Mapping[str, object]], provenance: Mapping[str, object], run: object
+) -> str:
     if not test:
         return ""
     rows = []
@@ -151,6 +153,8 @@ def _metrics(tasks: Sequence[Task], test: Mapping[str, Mapping[str, object]], pr
         words.append(f"One training run, which also learned from the answers of {len(teachers)} earlier ones.")
     else:
         words.append("One training run.")
+    if isinstance(run, dict) and run.get("reason") == "stopped":
+        words.append(f"It was stopped by hand after {run['steps']:,} steps, before its schedule ended.")
     return "\n\n".join(["## Test figures", table, " ".join([*(SCHEMES[kind] for kind in kinds), *words])])
 
 

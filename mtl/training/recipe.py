@@ -5,7 +5,10 @@ Knows files; the loop does not.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+import json
+import math
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -19,6 +22,7 @@ from mtl.data.splits import text_key
 from mtl.errors import ConfigError
 from mtl.model.pooling import PoolingMode
 from mtl.tasks import TASK_TYPES, Task, from_spec
+from mtl.tasks.base import choices
 from mtl.training.config import TrainConfig
 
 FROM_DATA = "from data"
@@ -50,11 +54,15 @@ class SourceSpec:
     licence: str = ""
     source: str = ""
 
-    def __post_init__(self) -> None:
+    def problem(self) -> str | None:
+        """What is out of its limits, in words."""
         if not 0 <= self.replace_mentions <= 1:
-            raise ConfigError(f"replace_mentions is {self.replace_mentions}; it must be from 0 to 1")
-        if self.weight <= 0:
-            raise ConfigError(f"the weight of a source is {self.weight}; it must be above 0")
+            return f"replace_mentions is {self.replace_mentions}; it must be from 0 to 1"
+        if not 0 < self.weight < math.inf:
+            return f"weight is {self.weight}; it must be above 0 and finite"
+        if self.limit is not None and self.limit < 1:
+            return f"limit is {self.limit}; it must be 1 or more, or left out"
+        return None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +92,8 @@ class Recipe:
         if self.max_tokens < 8:
             raise ConfigError(f"max_tokens is {self.max_tokens}; it must be 8 or more")
         for name, source in self.sources.items():
+            if source.problem():
+                raise ConfigError(f"source {name!r}: {source.problem()}")
             for task in source.tasks:
                 if task not in self.tasks:
                     raise ConfigError(
@@ -127,7 +137,8 @@ def teacher_recipes(recipe: Recipe) -> list[Recipe]:
     """The recipe of each teacher: the same, without teachers, with the fields that it sets.
 
     Raises:
-        ConfigError: for a field that is unknown or out of its limits, and for two teachers that are one.
+        ConfigError: for a field that is unknown, out of its limits or not a teacher's to set, and for two
+            teachers that are one.
     """
     found: list[Recipe] = []
     for place, fields in enumerate(recipe.teachers, start=1):
@@ -138,6 +149,8 @@ def teacher_recipes(recipe: Recipe) -> list[Recipe]:
             teacher = _validated(values)
         except ConfigError as error:
             raise ConfigError(f"teacher {place}: {error}") from error
+        if teacher.max_tokens != recipe.max_tokens:
+            raise ConfigError(f"teacher {place} sets max_tokens; it must read the same tokens as the model it teaches")
         if teacher in found:
             raise ConfigError(
                 f"teachers {found.index(teacher) + 1} and {place} are the same; set another training.seed"
@@ -172,7 +185,9 @@ def _set(values: dict[str, object], name: str, value: object) -> None:
     """Sets a field by its dotted name."""
     *parents, last = name.split(".")
     for parent in parents:
-        child = values.setdefault(parent, {})
+        child = values.get(parent)
+        if child is None:
+            child = values[parent] = {}
         if not isinstance(child, dict):
             raise ConfigError(f"{parent!r} has no fields")
         values = child
@@ -204,29 +219,61 @@ def _labels(recipe: Recipe, name: str, data_root: Path) -> Sequence[str]:
     return sorted(found)
 
 
-def load_sources(recipe: Recipe, tasks: Sequence[Task], data_root: Path, split: str) -> list[Source]:
+def load_sources(
+    recipe: Recipe, tasks: Sequence[Task], data_root: Path, split: str, *, also_held: Collection[str] = ()
+) -> list[Source]:
     """The `train`, `validation` or `test` part of every source that has one.
 
-    Training rows whose text also stands in a validation or test file of the recipe are left out.
+    Training rows whose text also stands in a validation or test file of the recipe, or among `also_held`
+    (keys as `held_out` gives them), are left out.
 
     Raises:
+        ConfigError: for labels of `among` that the tasks of its source do not have.
         DataError: for a file or rows that cannot be used.
     """
-    held: set[str] = set()
-    if split == "train":
-        held_out = load_sources(recipe, tasks, data_root, "validation") + load_sources(recipe, tasks, data_root, "test")
-        held = {text_key(row) for source in held_out for row in source.examples}
+    held = {*also_held, *held_out(recipe, tasks, data_root)} if split == "train" else set()
     sources = []
     for name, spec in recipe.sources.items():
+        chosen = [task for task in tasks if task.name in spec.tasks]
+        for task in chosen:
+            if spec.among and (task.kind != "classification" or set(spec.among) - set(task.labels)):
+                raise ConfigError(
+                    f"source {name!r}: among is {choices(spec.among)}; task {task.name!r} ({task.kind}) has "
+                    f"{choices(task.labels) or 'no labels'}"
+                )
         path = getattr(spec, split)
         if path is None:
             continue
         table = tables.read(data_root / path, columns=spec.columns)
-        chosen = [task for task in tasks if task.name in spec.tasks]
         rows = [row for row in tables.examples(table, chosen, rename=spec.map) if text_key(row) not in held]
         rows = rows[: spec.limit] if split == "train" else rows
         sources.append(Source(name, rows, spec.weight, spec.among, spec.replace_mentions))
     return sources
+
+
+def held_out(recipe: Recipe, tasks: Sequence[Task], data_root: Path) -> set[str]:
+    """The keys of all validation and test texts of a recipe.
+
+    Raises:
+        DataError: for a file or rows that cannot be used.
+    """
+    parts = [load_sources(recipe, tasks, data_root, split) for split in ("validation", "test")]
+    return {text_key(row) for sources in parts for source in sources for row in source.examples}
+
+
+def fingerprint(recipe: Recipe) -> str:
+    """Equal for recipes that train the same model, whatever they say of licences; of an encoder's folder the name."""
+    values = TypeAdapter(Recipe).dump_python(recipe, mode="json")
+    values["encoder"] = _encoder_name(recipe)
+    for words in ("licence", "language", "probes"):
+        del values[words]
+    for source in values["sources"].values():
+        del source["licence"], source["source"]
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def _encoder_name(recipe: Recipe) -> str:
+    return Path(recipe.encoder).name if Path(recipe.encoder).is_dir() else recipe.encoder
 
 
 def provenance(recipe: Recipe) -> Mapping[str, object]:
@@ -244,7 +291,7 @@ def provenance(recipe: Recipe) -> Mapping[str, object]:
         for name, s in recipe.sources.items()
     }
     return {
-        "encoder": Path(recipe.encoder).name if Path(recipe.encoder).is_dir() else recipe.encoder,
+        "encoder": _encoder_name(recipe),
         "licence": recipe.licence,
         "language": recipe.language,
         "sources": kept,

@@ -115,7 +115,9 @@ class _Run:
         self.plan = step_plan(sources, predictor.tokenizer, config, self.rng)
         if order is not None:
             self.plan = replace(self.plan, order=tuple(order))
-        self.mentions = Mentions(row for source in sources for row in source.examples)
+        self.mentions = Mentions(
+            row for source in sources if any(s.replace_mentions for s in sources) for row in source.examples
+        )
         self.batches = {source.name: self._batches(source) for source in sources}
         self.optimizer = self._optimizer()
         self.peaks = [group["lr"] for group in self.optimizer.param_groups]

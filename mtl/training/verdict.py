@@ -20,6 +20,7 @@ from mtl.training.compare import FREE, PROBE, SHARED, SINGLE, RunResult
 
 COMPARISON_FILE = "comparison.json"
 RIVALS = (SINGLE, PROBE, FREE)
+ONE_SEED = "One seed: the limits are those of other test rows, not of another training run; compare with --seeds 3."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,7 +230,9 @@ def in_words(comparison: SharingReport) -> list[str]:
         lines.append(
             f"{gap.task}: {gap.verdict} than {gap.against}"
             if gap.verdict != "same"
-            else f"{gap.task}: the same as {gap.against}"
+            else f"{gap.task}: not told apart from {gap.against}"
         )
         lines[-1] += f" ({gap.metric} {mine.interval.value:.3f}, {gap.interval.value:+.3f} [{low:+.3f}, {high:+.3f}])"
+    if len(comparison.seeds) == 1:
+        lines.append(ONE_SEED)
     return lines

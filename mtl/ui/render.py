@@ -14,6 +14,8 @@ from mtl.training.verdict import SharingReport
 from mtl.types import Analysis, LabelScores, Span
 from mtl.ui.theme import TAG_COLOURS
 
+WORDS = {"better": "better", "same": "not told apart", "worse": "worse"}
+
 
 def pair_score(found: Comparison) -> str:
     """A cosine as a number and a bar; what is below 0 shows an empty bar."""
@@ -128,7 +130,7 @@ def verdicts(found: SharingReport) -> str:
         if gap.source is None:
             limits = f"{gap.interval.low:+.3f} to {gap.interval.high:+.3f}"
             rows.append(
-                f"<tr><td>{escape(gap.task)}</td><td>{escape(gap.against)}</td><td><b>{gap.verdict}</b></td>"
+                f"<tr><td>{escape(gap.task)}</td><td>{escape(gap.against)}</td><td><b>{WORDS[gap.verdict]}</b></td>"
                 f"<td class='num'>{gap.interval.value:+.3f}<div class='mtl-dim'>{limits}</div></td></tr>"
             )
     head = "<th>task</th><th>against</th><th>verdict</th><th class='num'>gain, 95 % limits</th>"
@@ -137,12 +139,17 @@ def verdicts(found: SharingReport) -> str:
     rows_used = "all rows" if found.cap is None else f"at most {found.cap:,} training rows a task"
     return (
         f'<div class="mtl-scroll" tabindex="0"><table class="mtl-table"><tr>{head}</tr>{"".join(rows)}</table></div>'
-        f'<div class="mtl-dim" style="margin-top:6px">{len(found.seeds)} seeds, '
+        f'<div class="mtl-dim" style="margin-top:6px">{_seeds(found)}, '
         f"{rows_used}, equal budget; scores on test sets. Specialists together hold {specialists:.1f} times the "
         f"parameters and take "
         f"{found.one_pass.ratio:.1f} times as long for the same answers ({found.one_pass.passes} passes instead of "
         f"one; {escape(found.machine)}).</div>"
     )
+
+
+def _seeds(found: SharingReport) -> str:
+    n = len(found.seeds)
+    return f"{n} seeds" if n > 1 else "1 seed (limits of other test rows, not of another training run)"
 
 
 def _best(evaluations: Sequence[Evaluated]) -> Evaluated:

@@ -99,6 +99,11 @@ def test_both_sides_of_a_split_share_no_text() -> None:
     assert splits.split(rows, share=0.2, seed=1) == parts != splits.split(rows, share=0.2, seed=2)
 
 
+def test_a_pair_is_the_same_in_either_order_and_is_not_its_two_texts_run_together() -> None:
+    keys = [splits.text_key(Example(texts)) for texts in (("A cat", "a  dog"), ("a dog", "a CAT"), ("a cat a dog",))]
+    assert keys[0] == keys[1] != keys[2]
+
+
 def test_one_text_cannot_be_split() -> None:
     with pytest.raises(DataError, match="cannot be split"):
         splits.split([Example(("same",)), Example(("Same ",))])

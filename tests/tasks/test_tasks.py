@@ -138,6 +138,7 @@ def test_ranking_loss_by_hand() -> None:
         (PAIRS, {"score": "nan"}, "expected a number from 0 to 5"),
         (PLACES, {"tokens": ["a", "b"], "tags": ["O"]}, "a list of one tag for each of the 2 tokens"),
         (PLACES, {"tokens": ["a"], "tags": ["X-PER"]}, "not 'X-PER'"),
+        (PLACES, {"tokens": ["", "a"], "tags": ["B-PER", "O"]}, "characters in every token that is tagged"),
         (PLACES, {"tokens": ["a"], "tags": ["B-ORG"]}, "entity types among PER, LOC, not ORG"),
         (PLACES, {"text": "ab", "spans": [{"start": 0, "end": 3, "label": "PER"}]}, "0 <= start < end <= 2"),
         (PLACES, {"text": "ab", "spans": [{"start": 1, "end": 1, "label": "PER"}]}, "0 <= start < end"),

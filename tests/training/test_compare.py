@@ -17,7 +17,7 @@ from mtl.evaluation.evaluate import evaluate
 from mtl.inference.predictor import Predictor, from_encoder
 from mtl.training.compare import Progress, RunResult, compare
 from mtl.training.config import FreezePolicy, TrainConfig
-from mtl.training.events import Evaluated, RunEnded, StepEnded
+from mtl.training.events import Evaluated, RunEnded, RunStarted, StepEnded
 from mtl.training.recipe import Recipe, SourceSpec, build_tasks, load_sources
 
 CAP = 8
@@ -212,7 +212,23 @@ def test_a_run_that_was_interrupted_leaves_no_result(finished: Finished, tmp_pat
     while not isinstance(next(stopped).news, StepEnded):
         pass
     stopped.close()
-    assert [path.name for path in (tmp_path / "out").rglob("*") if path.is_file()] == ["settings.json"]
+    assert [path.name for path in (tmp_path / "out").rglob("*") if path.is_file()] == []
+
+
+def test_a_folder_of_other_rows_is_refused(finished: Finished, tmp_path: Path) -> None:
+    root = shutil.copytree(finished.root, tmp_path / "data")
+    path = root / finished.recipe.sources["more"].train
+    path.write_text(path.read_text(encoding="utf-8").replace('"text": "', '"text": "so '), encoding="utf-8")
+    with pytest.raises(ConfigError, match="another recipe, cap or data"):
+        list(compare(finished.recipe, root, finished.output, seeds=(0,), cap=CAP, device="cpu"))
+
+
+def test_a_recipe_that_is_refused_leaves_the_folder_to_the_mended_one(finished: Finished, tmp_path: Path) -> None:
+    short = replace(finished.recipe, training=replace(finished.recipe.training, steps=1))
+    with pytest.raises(ConfigError, match="train longer or raise a weight"):
+        list(compare(short, finished.root, tmp_path / "out", seeds=(0,), cap=CAP, device="cpu"))
+    mended = compare(finished.recipe, finished.root, tmp_path / "out", seeds=(0,), cap=CAP, device="cpu")
+    assert isinstance(next(mended).news, RunStarted)
 
 
 @pytest.mark.parametrize("change", ["rate", "task", "weight", "cap", "pooling", "tokens", "test", "map"])
@@ -228,7 +244,7 @@ def test_a_folder_of_other_settings_is_refused(finished: Finished, change: str) 
         "test": {"recipe": with_source(recipe, "more", test="notes_test.jsonl")},
         "map": {"recipe": with_source(recipe, "more", map={"food": "law"})},
     }[change]
-    with pytest.raises(ConfigError, match="holds a comparison of another recipe or cap; choose another --output"):
+    with pytest.raises(ConfigError, match="holds a comparison of another recipe, cap or data; choose another --output"):
         finished.again(**changes)
     assert len(finished.again()) == 6, "a refusal leaves the folder as it was"
 

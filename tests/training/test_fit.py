@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +11,8 @@ import pytest
 import torch
 
 import mtl
-from mtl.errors import ConfigError
+from mtl.data.batches import Source
+from mtl.errors import ConfigError, DataError, MtlError
 from mtl.inference.predictor import Predictor
 from mtl.training.config import TrainConfig
 from mtl.training.events import RunEnded, StepEnded
@@ -60,9 +63,19 @@ def test_a_second_call_goes_on_after_the_teachers_that_are_there(recipe: Recipe,
 
 def test_teachers_of_another_recipe_are_refused(recipe: Recipe, tmp_path: Path) -> None:
     list(fit(recipe, tmp_path, tmp_path / "out", device="cpu"))
-    changed = replace(recipe, training=replace(recipe.training, head_lr=1e-4))
-    with pytest.raises(ConfigError, match="out-teacher-1: was made by another recipe"):
-        list(fit(changed, tmp_path, tmp_path / "out", device="cpu"))
+    other_head = {"topic": {**recipe.tasks["topic"], "hidden": 8}}
+    for changed in (
+        replace(recipe, training=replace(recipe.training, head_lr=1e-4)),
+        replace(recipe, pooling="cls"),
+        replace(recipe, tasks=other_head),
+        replace(recipe, sources={"notes": replace(recipe.sources["notes"], validation="rows.csv")}),
+    ):
+        with pytest.raises(ConfigError, match="out-teacher-1: was made by another recipe"):
+            list(fit(changed, tmp_path, tmp_path / "out", device="cpu"))
+    reworded = replace(recipe, licence="cc0-1.0", sources={"notes": replace(recipe.sources["notes"], licence="CC0")})
+    assert next(iter(fit(reworded, tmp_path, tmp_path / "out", device="cpu"))) == Stage(
+        tmp_path / "out-teacher-1", 1, 3, done_before=True
+    )
 
 
 def test_a_stop_while_a_teacher_trains_leaves_no_half_teacher(recipe: Recipe, tmp_path: Path) -> None:
@@ -90,3 +103,58 @@ def test_a_stop_in_the_last_stage_keeps_what_there_is(recipe: Recipe, tmp_path: 
     events = list(fit(alone, tmp_path, tmp_path / "out", device="cpu", should_stop=stop))
     assert [e.reason for e in events if isinstance(e, RunEnded)] == ["stopped"]
     assert mtl.load(tmp_path / "out").task("topic").labels == ("food", "law")
+    assert mtl.load(tmp_path / "out").meta["run"] == {"reason": "stopped", "steps": 2, "best_step": 2}
+
+
+def test_a_stop_before_the_first_step_leaves_what_was_there(recipe: Recipe, tmp_path: Path) -> None:
+    alone = replace(recipe, teachers=())
+    list(fit(alone, tmp_path, tmp_path / "out", device="cpu"))
+    before = weights(tmp_path / "out")
+    other = replace(alone, training=replace(alone.training, seed=9))
+    with pytest.raises(ConfigError, match=r"stopped before .*out began"):
+        list(fit(other, tmp_path, tmp_path / "out", device="cpu", should_stop=lambda: True))
+    assert torch.equal(weights(tmp_path / "out"), before)
+
+
+def test_a_teacher_does_not_learn_what_the_model_is_tested_on(recipe: Recipe, tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "test.csv").write_text("text,label\nSoup 0,food\njudge 5,law\n", encoding="utf-8")
+    careless = {"training.seed": 1, "sources.notes.test": None}
+    tested = {"notes": replace(recipe.sources["notes"], test="test.csv")}
+    seen: list[str] = []
+    monkeypatch.setattr(
+        "mtl.training.fit.train", lambda predictor, sources, *_, **__: seen.extend(_texts(sources)) or iter(())
+    )
+    stages = fit(replace(recipe, teachers=(careless,), sources=tested), tmp_path, tmp_path / "out", device="cpu")
+    assert next(stages).place == 1
+    with pytest.raises(MtlError):  # the teacher was not saved, so the model cannot begin
+        next(stages), next(stages)
+    assert len(seen) == 10
+    assert not {"soup 0", "judge 5"} & set(seen)
+
+
+def _texts(sources: Sequence[Source]) -> list[str]:
+    return [row.texts[0] for source in sources for row in source.examples]
+
+
+@pytest.mark.parametrize(
+    ("probe", "words"),
+    [
+        ({"text": "a", "task": "topic", "expected": "sport"}, "topic \\(classification\\) cannot answer 'sport'"),
+        ({"text": "a", "task": "mood", "expected": "good"}, "no task of one text is called 'mood'"),
+        ({"text": "a", "task": "topic", "expected": [["a", "food"]]}, "cannot answer"),
+    ],
+)
+def test_what_would_end_the_work_later_is_told_before_it_begins(
+    recipe: Recipe, tmp_path: Path, probe: dict[str, object], words: str
+) -> None:
+    path = tmp_path / "probes.jsonl"
+    path.write_text(json.dumps(probe), encoding="utf-8")
+    with pytest.raises(ConfigError, match=words):
+        next(iter(fit(replace(recipe, probes=str(path)), tmp_path, tmp_path / "out", device="cpu")))
+    path.write_bytes(b"\xe9")
+    with pytest.raises(DataError, match="is not UTF-8"):
+        next(iter(fit(replace(recipe, probes=str(path)), tmp_path, tmp_path / "out", device="cpu")))
+    among = {"notes": replace(recipe.sources["notes"], among=("fod",))}
+    with pytest.raises(ConfigError, match="'notes': among is fod; task 'topic'"):
+        next(iter(fit(replace(recipe, sources=among), tmp_path, tmp_path / "out", device="cpu")))
+    assert not (tmp_path / "out").exists()

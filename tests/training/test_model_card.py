@@ -97,7 +97,7 @@ def test_entities_are_compared_as_words_and_labels(predictor: Predictor) -> None
 
 
 def test_a_probe_of_an_unknown_task_is_refused(predictor: Predictor) -> None:
-    with pytest.raises(ConfigError, match="no task 'mood'"):
+    with pytest.raises(ConfigError, match="no task of one text is called 'mood'"):
         ask(predictor, [Probe(text="a", task="mood", expected="good")])
 
 

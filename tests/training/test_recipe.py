@@ -62,11 +62,11 @@ def test_an_override_is_read_as_yaml(recipe: Path) -> None:
 
 
 def test_a_teacher_is_the_recipe_but_for_the_fields_that_it_sets(recipe: Path) -> None:
-    wanted = load_recipe(recipe, ["teachers=[{training.seed: 1}, {training.retention: null, max_tokens: 64}]"])
+    wanted = load_recipe(recipe, ["teachers=[{training.seed: 1}, {training.retention: null, pooling: cls}]"])
     one, two = teacher_recipes(wanted)
     alone = replace(wanted, teachers=())
     assert one == replace(alone, training=replace(wanted.training, seed=1))
-    assert two == replace(alone, training=replace(wanted.training, retention=None), max_tokens=64)
+    assert two == replace(alone, training=replace(wanted.training, retention=None), pooling="cls")
 
 
 @pytest.mark.parametrize(
@@ -81,12 +81,15 @@ def test_a_teacher_is_the_recipe_but_for_the_fields_that_it_sets(recipe: Path) -
         (["max_tokens=-3"], "max_tokens is -3"),
         (["encoder.x=1"], "'encoder' has no fields"),
         (["sources.notes.tasks=[tone]"], "feeds task 'tone', which is not among mood"),
-        (["sources.notes.weight=0"], "weight of a source is 0"),
-        (["sources.notes.replace_mentions=1.5"], "replace_mentions is 1.5"),
+        (["sources.notes.weight=0"], "source 'notes': weight is 0"),
+        (["sources.notes.weight=.nan"], "source 'notes': weight is nan"),
+        (["sources.notes.limit=0"], "source 'notes': limit is 0"),
+        (["sources.notes.replace_mentions=1.5"], "source 'notes': replace_mentions is 1.5"),
         (["sources.notes.replace_mentions=0.3"], "'notes' has replace_mentions and feeds 0 tasks of type ner"),
         (["pooling=sum"], "pooling"),
         (["teachers=[{training.sed: 1}]"], "teacher 1: training.sed"),
         (["teachers=[{training.epochs: -1}]"], "teacher 1: training.epochs is -1"),
+        (["teachers=[{max_tokens: 64}]"], "teacher 1 sets max_tokens"),
         (["teachers=[{encoder.x: 1}]"], "teacher 1: 'encoder' has no fields"),
         (["teachers=[{training.seed: 1}, {training.seed: 1}]"], "teachers 1 and 2 are the same"),
     ],
