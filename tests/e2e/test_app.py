@@ -14,6 +14,13 @@ def open_tab(page, name: str) -> None:
     page.get_by_role("tab", name=name, exact=True).first.click()
 
 
+def choose_file(page, field: str, path: Path) -> None:
+    """As a person does: sees the field, then chooses. A file given while the field is being drawn is lost."""
+    page.locator(field).get_by_text("Click to Upload").wait_for()
+    page.wait_for_timeout(1000)
+    page.locator(f"{field} input[type=file]").set_input_files(str(path))
+
+
 def test_page_is_no_wider_than_the_screen(page) -> None:
     for tab in ("Similarity", "Map", "Classify & entities", "Fine-tune"):
         open_tab(page, tab)
@@ -87,7 +94,7 @@ def test_map_reads_an_uploaded_table_and_colours_by_its_column(page, tmp_path: P
     table.write_text("remark,kind\n" + "\n".join(rows), encoding="utf-8")
     open_tab(page, "Map")
     page.get_by_label("A table", exact=True).check()
-    page.locator("#map-file input[type=file]").set_input_files(str(table))
+    choose_file(page, "#map-file", table)
     page.get_by_text("notes.csv").first.wait_for()
     page.wait_for_timeout(800)
     page.locator("#map-go").click()
@@ -179,7 +186,7 @@ def test_an_own_table_with_odd_columns_is_understood_and_trained(page, tmp_path:
     table.write_text("Feedback;Mood of it\n" + "\n".join(rows), encoding="utf-8")
     open_tab(page, "Fine-tune")
     page.get_by_label("My table").check()
-    page.locator("#tune-file input[type=file]").set_input_files(str(table))
+    choose_file(page, "#tune-file", table)
     page.wait_for_function("document.querySelector('#tune-label input').value === 'Mood of it'")
     assert page.locator("#tune-text input").input_value() == "Feedback"
     assert page.locator("#tune-label-head input").input_value() == "Mood_of_it"
@@ -195,7 +202,7 @@ def test_bad_table_names_row_and_column_and_the_app_goes_on(page, tmp_path: Path
     table.write_text("text,label\nfine,a\nragged\nalso fine,b\n", encoding="utf-8")
     open_tab(page, "Fine-tune")
     page.get_by_label("My table").check()
-    page.locator("#tune-file input[type=file]").set_input_files(str(table))
+    choose_file(page, "#tune-file", table)
     page.get_by_text("bad.csv").first.wait_for()
     page.wait_for_timeout(800)
     page.locator("#tune-go").click()
