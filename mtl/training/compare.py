@@ -182,7 +182,7 @@ def train_run(bench: Bench, run: Run) -> Iterator[RunEvent | RunResult]:
     if run.arm == SHARED:
         for task in bench.tasks:  # before hours are spent on the others
             plan_of(bench, Run(SINGLE, task.name, run.seed), {task.name}, predictor)
-    teacher = _teacher(bench, predictor)  # before the clock starts
+    teacher = _teacher(bench, predictor) if run.arm == SHARED else None  # before the clock starts
     start, steps, tokens = time.monotonic(), 0, 0
     for event in _events(bench, run, wanted, predictor, teacher) if wanted else ():
         if isinstance(event, StepEnded):
@@ -211,7 +211,7 @@ def train_run(bench: Bench, run: Run) -> Iterator[RunEvent | RunResult]:
 
 
 def _teacher(bench: Bench, predictor: Predictor) -> Teacher | None:
-    """The encoder as it came, which knows the vector of every training text; made for the first run, kept for all."""
+    """The encoder as it came, which knows the vector of every training text; made once for all seeds."""
     if bench.recipe.training.retention is None:
         return None
     if not bench.teacher:
