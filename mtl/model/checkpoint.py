@@ -17,7 +17,8 @@ from typing import get_args
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from mtl.errors import CheckpointError, ConfigError
@@ -162,6 +163,10 @@ def _check_settings(path: Path, meta: Mapping[str, object]) -> None:
     tasks, pooling, max_tokens = meta["tasks"], meta.get("pooling", "mean"), meta.get("max_tokens", 256)
     if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
         raise CheckpointError(f"{path}: its tasks cannot be read; they must be a list of objects")
+    names = [task.get("name") for task in tasks]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise CheckpointError(f"{path}: its tasks cannot be read; two of them are named {twice!r}")
     if pooling not in get_args(PoolingMode):
         raise CheckpointError(f"{path}: pooling is {pooling!r}; it must be one of {', '.join(get_args(PoolingMode))}")
     if type(max_tokens) is not int or max_tokens < 1:
@@ -200,10 +205,7 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
 
 def _write_tensors(path: Path, state: Mapping[str, Tensor]) -> None:
     half = {k: v.half().contiguous().cpu() if v.is_floating_point() else v.contiguous().cpu() for k, v in state.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    save_file(half, part, metadata={"format": "pt"})
-    part.replace(path)
+    write_whole(path, to_bytes(half, metadata={"format": "pt"}))  # save_file would keep the file to its owner
 
 
 def _write_json(path: Path, value: object) -> None:

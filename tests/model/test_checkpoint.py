@@ -80,6 +80,11 @@ def test_only_safetensors_json_and_text_are_written(folder: Path) -> None:
     assert endings <= {".safetensors", ".json", ".txt"}
 
 
+def test_whoever_may_read_the_tasks_may_read_the_weights(folder: Path) -> None:
+    modes = {(folder / name).stat().st_mode for name in ("mtl.json", "model.safetensors", "heads.safetensors")}
+    assert len(modes) == 1
+
+
 def damage_truncate(folder: Path) -> None:
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
@@ -130,6 +135,7 @@ def changed(name: str, **values: object) -> Callable[[Path], None]:
         (changed("config.json", num_attention_heads=3), "config.json: describes no encoder"),
         (changed("mtl.json", tasks=["topic"]), "mtl.json: its tasks cannot be read"),
         (changed("mtl.json", tasks=[{"type": "similarity", "name": "x", "scale": 0}]), "mtl.json.*scale is 0"),
+        (changed("mtl.json", tasks=[{"type": "similarity", "name": "x"}] * 2), "two of them are named 'x'"),
         (changed("mtl.json", tasks=3), "mtl.json: its tasks cannot be read"),
         (changed("mtl.json", tasks=[{"type": "similarity"}]), "mtl.json: its tasks cannot be read"),
         (changed("mtl.json", pooling="sum"), "mtl.json: pooling is 'sum'; it must be one of mean, cls, max"),
