@@ -230,6 +230,9 @@ def _report(event: RunEvent) -> None:
 
     elif isinstance(event, RunEnded):
         typer.echo(f"{event.reason} after {event.steps} steps; best of step {event.best_step}")
+        if event.averaged and event.best is not None:
+            steps = ", ".join(map(str, event.averaged))
+            typer.echo(f"kept the mean of the weights after steps {steps}: {event.best.composite:.4f}")
 
 
 def _scores(event: Evaluated) -> str:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+
+
+def joined(mean: Mapping[str, Tensor], one: Mapping[str, Tensor], *, n: int) -> dict[str, Tensor]:
+    """The mean of n states and one more; what is no floating point number stays as it is in `mean`."""
+    return {k: torch.lerp(v, one[k], 1 / (n + 1)) if v.is_floating_point() else v for k, v in mean.items()}
 
 
 class Average:

@@ -77,6 +77,8 @@ class TrainConfig:
     ema              decay of an exponential moving average of the weights, which is what is validated and kept;
                      None keeps the last weights (Morales-Brotons et al. 2024, "Exponential Moving Average of
                      Weights in Deep Learning")
+    soup             at the end, also try averages of validated weights: from the best, one after the other joins
+                     where the score rises (Wortsman et al. 2022, "Model soups", algorithm 1)
     validation_rows  at most so many rows of each source are scored during training
     validate_every   steps between validations; None for once an epoch
     select_by        `mean` (over tasks, of each task's primary metric) or `TASK.METRIC`
@@ -100,6 +102,7 @@ class TrainConfig:
     retention: Retention | None = field(default_factory=Retention)
     imitation: float = 0.5
     ema: float | None = None
+    soup: bool = False
     validation_rows: int = 1000
     validate_every: int | None = None
     select_by: str = "mean"

@@ -59,7 +59,10 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class RunEnded:
-    """After the last step. `state` is the whole model at `best_step`, on the CPU."""
+    """After the last step. `state` is the whole model at `best_step`, on the CPU.
+
+    averaged  the steps whose weights `state` is the mean of, where it is a soup; `best` is then its score
+    """
 
     reason: EndReason
     steps: int
@@ -67,6 +70,7 @@ class RunEnded:
     best: Evaluated | None
     best_step: int
     state: Mapping[str, Tensor]
+    averaged: tuple[int, ...] = ()
 
 
 RunEvent: TypeAlias = RunStarted | StepEnded | Evaluated | RunEnded

@@ -110,7 +110,12 @@ def _run(
 
 
 def _origin(recipe: Recipe, ended: RunEnded) -> dict[str, object]:
-    run = {"reason": ended.reason, "steps": ended.steps, "best_step": ended.best_step}
+    run = {
+        "reason": ended.reason,
+        "steps": ended.steps,
+        "best_step": ended.best_step,
+        **({"averaged": list(ended.averaged)} if ended.averaged else {}),
+    }
     return {"provenance": provenance(recipe), "recipe": fingerprint(recipe), "run": run}
 
 

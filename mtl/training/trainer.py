@@ -23,7 +23,7 @@ from mtl.errors import ConfigError
 from mtl.evaluation.evaluate import evaluate
 from mtl.inference.predictor import Predictor
 from mtl.model.precision import autocast
-from mtl.training import freezing
+from mtl.training import averaging, freezing
 from mtl.training.averaging import Average
 from mtl.training.config import TrainConfig
 from mtl.training.events import EndReason, Evaluated, RunEnded, RunEvent, RunStarted, SourceScore, StepEnded
@@ -128,6 +128,7 @@ class _Run:
         self.before: Evaluated | None = None
         self.best: Evaluated | None = None
         self.best_state: dict[str, Tensor] | None = None
+        self.ingredients: list[tuple[Evaluated, dict[str, Tensor]]] = []
         self.validated_at: int | None = None
         self.since_best = 0
 
@@ -246,6 +247,8 @@ class _Run:
                 self.since_best = 0
             if self.best is None or _rank(result) > _rank(self.best):
                 self.best, self.best_state = result, self._state()
+            if self.config.soup and step > 0:
+                self.ingredients.append((result, self._state()))
         yield result
 
     def _scores(self) -> list[SourceScore]:
@@ -265,11 +268,32 @@ class _Run:
         if self.best_state is None:
             with self._averaged():
                 self.best_state = self._state()
+        averaged = self._cook()
         self.model.load_state_dict(self.best_state)
         self.model.eval()
         self.model.requires_grad_(False)
         best_step = self.best.step if self.best else self.steps_done
-        return RunEnded(reason, self.steps_done, self.before, self.best, best_step, self.best_state)
+        return RunEnded(reason, self.steps_done, self.before, self.best, best_step, self.best_state, averaged)
+
+    def _cook(self) -> tuple[int, ...]:
+        """Replaces the best weights by an average of validated ones that scores better; says of which steps."""
+        steps: list[int] = []
+        for found, state in sorted(self.ingredients, key=lambda one: -one[0].composite):
+            if not steps:
+                if self.best is None or found.composite < self.best.composite:
+                    return ()  # the model as it came is the best
+                self.best_state, steps = state, [found.step]
+                continue
+            tried = averaging.joined(self.best_state or {}, state, n=len(steps))
+            self.model.load_state_dict(tried)
+            scores = self._scores()
+            result = Evaluated(
+                self.best.step if self.best else 0, tuple(scores), composite(scores, self.config.select_by)
+            )
+            if self.best is None or result.composite > self.best.composite:
+                self.best, self.best_state = result, tried
+                steps.append(found.step)
+        return tuple(sorted(steps)) if len(steps) > 1 else ()
 
     def _averaged(self) -> AbstractContextManager[None]:
         return nullcontext() if self.average is None else self.average.applied()

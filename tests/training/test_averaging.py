@@ -143,6 +143,39 @@ def test_without_validation_a_run_ends_with_its_last_average(make_predictor) -> 
     assert all(torch.equal(ended.state[name], raw[0][name]) for name in frozen)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_soup_is_the_mean_of_its_ingredients_and_scores_no_less(make_predictor, seed: int) -> None:
+    plain, mixed = make_predictor(), make_predictor()
+    settings = {"seed": seed, "validate_every": 3, "steps": 12, "encoder_lr": 2e-2}
+    raw: dict[int, State] = {}
+    for event in train(plain, ALL, ALL, TrainConfig(batch_rows=4, retention=None, precision="fp32", **settings)):
+        if isinstance(event, Evaluated):
+            raw[event.step] = state(plain)
+    alone = {e.step: e.composite for e in run(make_predictor(), ALL, **settings) if isinstance(e, Evaluated)}
+    ended = run(mixed, ALL, soup=True, **settings)[-1]
+    assert isinstance(ended, RunEnded)
+    assert ended.best is not None
+    scores = []
+    for source, name in zip(ALL, ("topic", "entities", "similarity"), strict=True):
+        scores.append(evaluate(mixed, name, source.examples).metrics[mixed.task(name).primary])
+    assert sum(scores) / 3 == pytest.approx(ended.best.composite)
+    steps = ended.averaged or (ended.best_step,)
+    for name, value in state(mixed).items():
+        expected = torch.stack([raw[step][name].double() for step in steps]).mean(0)
+        torch.testing.assert_close(value.double(), expected, atol=1e-5, rtol=1e-4)
+    if ended.averaged:
+        assert max(alone, key=alone.__getitem__) in ended.averaged
+        assert ended.best.composite > max(alone.values())
+    else:
+        assert ended.best.composite == max(alone.values())
+
+
+def test_some_soup_is_better_than_each_of_its_ingredients(make_predictor) -> None:
+    settings = {"validate_every": 3, "steps": 12, "encoder_lr": 2e-2, "soup": True}
+    ends = [run(make_predictor(), ALL, seed=seed, **settings)[-1] for seed in range(8)]
+    assert any(end.averaged for end in ends)
+
+
 @pytest.mark.parametrize("decay", [1.0, 0.5])
 def test_each_layer_learns_at_its_power_of_the_rate_and_heads_at_their_own(predictor: Predictor, decay: float) -> None:
     before = state(predictor)
