@@ -1,15 +1,45 @@
-"""A moving average of the weights that learn, kept beside them. Knows no step of its own."""
+"""Averages of weights: one that moves along with a run, and one of what a run has validated."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
+from mtl.training.events import Evaluated
 
-def joined(mean: Mapping[str, Tensor], one: Mapping[str, Tensor], *, n: int) -> dict[str, Tensor]:
+State = dict[str, Tensor]
+
+
+def soup(
+    best: Evaluated,
+    state: State,
+    ingredients: Sequence[tuple[Evaluated, State]],
+    score: Callable[[State], Evaluated],
+) -> tuple[Evaluated, State, tuple[int, ...]]:
+    """The best weights, or a mean of validated ones that scores better, and the steps that it is the mean of.
+
+    From the best ingredient on, the next one joins where the score of the mean rises, and is left out otherwise
+    (Wortsman et al. 2022, "Model soups", algorithm 1). `best` keeps its step and gets the score of the mean.
+    Where the best weights are no ingredient (the model as it came), nothing is mixed.
+    """
+    in_order = sorted(ingredients, key=lambda one: -one[0].composite)
+    if not in_order or in_order[0][0].composite < best.composite:
+        return best, state, ()
+    state, steps = in_order[0][1], [in_order[0][0].step]
+    for found, other in in_order[1:]:
+        tried = _joined(state, other, n=len(steps))
+        result = score(tried)
+        if result.composite > best.composite:
+            best, state = replace(result, step=best.step), tried
+            steps.append(found.step)
+    return best, state, tuple(sorted(steps)) if len(steps) > 1 else ()
+
+
+def _joined(mean: State, one: State, *, n: int) -> State:
     """The mean of n states and one more; what is no floating point number stays as it is in `mean`."""
     return {k: torch.lerp(v, one[k], 1 / (n + 1)) if v.is_floating_point() else v for k, v in mean.items()}
 

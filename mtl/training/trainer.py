@@ -7,7 +7,7 @@ the predictor that is handed in is trained in place and ends with the weights of
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
@@ -245,10 +245,13 @@ class _Run:
             self.since_best += 1
             if self.best is None or result.composite > self.best.composite:
                 self.since_best = 0
-            if self.best is None or _rank(result) > _rank(self.best):
-                self.best, self.best_state = result, self._state()
-            if self.config.soup and step > 0:
-                self.ingredients.append((result, self._state()))
+            is_best = self.best is None or _rank(result) > _rank(self.best)
+            is_ingredient = self.config.soup and step > 0
+            state = self._state() if is_best or is_ingredient else {}
+            if is_best:
+                self.best, self.best_state = result, state
+            if is_ingredient:
+                self.ingredients.append((result, state))
         yield result
 
     def _scores(self) -> list[SourceScore]:
@@ -268,32 +271,21 @@ class _Run:
         if self.best_state is None:
             with self._averaged():
                 self.best_state = self._state()
-        averaged = self._cook()
+        averaged: tuple[int, ...] = ()
+        if self.best is not None:
+            self.best, self.best_state, averaged = averaging.soup(
+                self.best, self.best_state, self.ingredients, self._of_weights
+            )
         self.model.load_state_dict(self.best_state)
         self.model.eval()
         self.model.requires_grad_(False)
         best_step = self.best.step if self.best else self.steps_done
         return RunEnded(reason, self.steps_done, self.before, self.best, best_step, self.best_state, averaged)
 
-    def _cook(self) -> tuple[int, ...]:
-        """Replaces the best weights by an average of validated ones that scores better; says of which steps."""
-        steps: list[int] = []
-        for found, state in sorted(self.ingredients, key=lambda one: -one[0].composite):
-            if not steps:
-                if self.best is None or found.composite < self.best.composite:
-                    return ()  # the model as it came is the best
-                self.best_state, steps = state, [found.step]
-                continue
-            tried = averaging.joined(self.best_state or {}, state, n=len(steps))
-            self.model.load_state_dict(tried)
-            scores = self._scores()
-            result = Evaluated(
-                self.best.step if self.best else 0, tuple(scores), composite(scores, self.config.select_by)
-            )
-            if self.best is None or result.composite > self.best.composite:
-                self.best, self.best_state = result, tried
-                steps.append(found.step)
-        return tuple(sorted(steps)) if len(steps) > 1 else ()
+    def _of_weights(self, state: Mapping[str, Tensor]) -> Evaluated:
+        self.model.load_state_dict(state)
+        scores = self._scores()
+        return Evaluated(self.steps_done, tuple(scores), composite(scores, self.config.select_by))
 
     def _averaged(self) -> AbstractContextManager[None]:
         return nullcontext() if self.average is None else self.average.applied()

@@ -11,7 +11,7 @@ from mtl.data.batches import Source
 from mtl.errors import ConfigError
 from mtl.evaluation.evaluate import evaluate
 from mtl.inference.predictor import Predictor
-from mtl.training.averaging import Average
+from mtl.training.averaging import Average, soup
 from mtl.training.config import FreezePolicy, Retention, TrainConfig
 from mtl.training.events import Evaluated, RunEnded, RunEvent, StepEnded
 from mtl.training.retention import Teacher
@@ -170,10 +170,31 @@ def test_a_soup_is_the_mean_of_its_ingredients_and_scores_no_less(make_predictor
         assert ended.best.composite == max(alone.values())
 
 
-def test_some_soup_is_better_than_each_of_its_ingredients(make_predictor) -> None:
-    settings = {"validate_every": 3, "steps": 12, "encoder_lr": 2e-2, "soup": True}
-    ends = [run(make_predictor(), ALL, seed=seed, **settings)[-1] for seed in range(8)]
-    assert any(end.averaged for end in ends)
+def test_what_joins_a_soup_is_what_makes_it_better() -> None:
+    def scored(state: State, step: int = 9) -> Evaluated:
+        return Evaluated(step, (), 1 - abs(float(state["w"]) - 2.0))  # 2 would be perfect
+
+    weights = {1: 1.5, 2: 2.5, 3: 9.0, 4: 2.25}
+    states = {step: {"w": torch.tensor(weight), "n": torch.tensor(step)} for step, weight in weights.items()}
+    ingredients = [(scored(state, step), state) for step, state in states.items()]
+    best, mixed, steps = soup(ingredients[3][0], states[4], ingredients, scored)
+    assert steps == (1, 2, 4), "2.25 alone, with 1.5, with 2.5, not with 9"
+    assert float(mixed["w"]) == pytest.approx(6.25 / 3)
+    assert int(mixed["n"]) == 4, "whole numbers are not averaged"
+    assert (best.step, best.composite) == (4, pytest.approx(1 - 0.25 / 3))
+
+
+def test_a_soup_of_worse_weights_is_left_alone() -> None:
+    def scored(state: State) -> Evaluated:
+        return Evaluated(9, (), -abs(float(state["w"])))
+
+    came, moved = {"w": torch.tensor(0.0)}, {"w": torch.tensor(1.0)}
+    best = Evaluated(0, (), 0.0)
+    assert soup(best, came, [(Evaluated(3, (), -1.0), moved)], scored) == (best, came, ())
+    assert soup(best, came, [], scored) == (best, came, ())
+    alone = Evaluated(3, (), -1.0)
+    ingredients = [(alone, moved), (Evaluated(6, (), -5.0), {"w": torch.tensor(5.0)})]
+    assert soup(alone, moved, ingredients, scored) == (alone, moved, ())
 
 
 @pytest.mark.parametrize("decay", [1.0, 0.5])
