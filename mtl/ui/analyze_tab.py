@@ -9,7 +9,7 @@ from mtl.ui import render
 from mtl.ui.context import Context, spoken
 
 TEXT = (
-    "Maria Keller of Siemens said in Berlin on Tuesday that profits had doubled, and she thanked the staff for a "
+    "Siemens has doubled its profits, Maria Keller said in Berlin on Tuesday, and she thanked the staff for a "
     "wonderful year."
 )
 EXAMPLES = (
