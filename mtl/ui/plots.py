@@ -116,13 +116,15 @@ def sharing(found: SharingReport) -> go.Figure:
                 "width": 3,
             },
             mode="markers",
+            orientation="h",  # arms of one row stand below each other
             marker={"size": 12 if place == 0 else 8, "color": POINT_COLOURS[place], "symbol": SYMBOLS[place]},
             name=arm,
             text=[score.metric for score in mine],
             hovertemplate=f"{arm}<br>%{{text}} %{{x:.3f}}<extra></extra>",
         )
-    figure.update_yaxes(autorange="reversed", automargin=True)
-    figure.update_xaxes(title="accuracy, strict span F1 or Spearman, on test sets")
+    figure.update_yaxes(range=[len(rows) - 0.35, -0.65], automargin=True)  # from the top, each row whole
+    ends = [end for score in found.scores for end in (score.interval.low, score.interval.high)]
+    figure.update_xaxes(title="score on test sets", range=[min(ends) - 0.02, max(ends) + 0.02])
     figure.update_layout(scattermode="group", legend={"orientation": "h", "y": -0.14, "yanchor": "top"})
     return _styled(figure, height=190 + 46 * len(rows))
 

@@ -140,8 +140,8 @@ def verdicts(found: SharingReport) -> str:
     return (
         f'<div class="mtl-scroll" tabindex="0"><table class="mtl-table"><tr>{head}</tr>{"".join(rows)}</table></div>'
         f'<div class="mtl-dim" style="margin-top:6px">{_seeds(found)}, '
-        f"{rows_used}, equal budget; scores on test sets. Specialists together hold {specialists:.1f} times the "
-        f"parameters and take "
+        f"{rows_used}, equal budget ({cost[SHARED].steps:,.0f} steps of the shared model); scores on test sets. "
+        f"Specialists together hold {specialists:.1f} times the parameters and take "
         f"{found.one_pass.ratio:.1f} times as long for the same answers ({found.one_pass.passes} passes instead of "
         f"one; {escape(found.machine)}).</div>"
     )

@@ -20,7 +20,7 @@ SCREENS = {
 
 
 def main(url: str) -> None:
-    """Every tab on every screen, into assets/screenshots."""
+    """Every tab and the panel below them on every screen, into assets/screenshots."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
@@ -36,6 +36,10 @@ def main(url: str) -> None:
                     page.wait_for_function("document.querySelector('#map-note').innerText.includes('UMAP.')")
                 page.wait_for_timeout(1500)
                 page.screenshot(path=FOLDER / f"{name}-{screen}.png", full_page=True)
+            page.get_by_role("button", name="Was sharing worth it?").click()
+            page.locator("#sharing-figure .scatterlayer .trace").first.wait_for()
+            page.wait_for_timeout(1500)
+            page.locator("#sharing").screenshot(path=FOLDER / f"sharing-{screen}.png")
             context.close()
         browser.close()
 

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from mtl.settings import ROOT
+from mtl.training.verdict import COMPARISON_FILE, read
+
 pytestmark = pytest.mark.e2e
 
 
@@ -210,3 +213,18 @@ def test_bad_table_names_row_and_column_and_the_app_goes_on(page, tmp_path: Path
     open_tab(page, "Similarity")
     page.locator("#pair-go").click()
     page.locator("#pair-score .mtl-score").wait_for()
+
+
+def test_the_panel_says_whether_sharing_was_worth_it(page) -> None:
+    found = read(ROOT / "assets" / "results" / COMPARISON_FILE)
+    page.get_by_role("button", name="Was sharing worth it?").click()
+    table = page.locator("#sharing-verdicts .mtl-table")
+    table.wait_for()
+    rows = [row.split("\t") for row in table.locator("tr").all_inner_texts()[1:]]
+    said = {(task, rival): word for task, rival, word, _ in rows}
+    words = {"better": "better", "same": "not told apart", "worse": "worse"}
+    assert said == {(g.task, g.against): words[g.verdict] for g in found.differences if g.source is None}
+    assert len({task for task, _ in said}) == 4
+    page.locator("#sharing-figure .scatterlayer .trace").first.wait_for()
+    assert page.locator("#sharing-figure .scatterlayer .trace").count() == len({s.arm for s in found.scores})
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")

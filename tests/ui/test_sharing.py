@@ -46,7 +46,7 @@ def test_a_verdict_a_task_with_its_limits_and_what_one_pass_saves() -> None:
     assert html.count("<b>better</b>") == 1  # test sets are in the figure
     assert "to&lt;pic" in html
     assert "+0.050<div class='mtl-dim'>+0.010 to +0.080</div>" in html
-    assert "3 seeds, at most 8,000 training rows a task" in html
+    assert "3 seeds, at most 8,000 training rows a task, equal budget (9 steps of the shared model)" in html
     assert "hold 3.5 times the parameters and take 3.2 times as long" in html
     assert "4 passes instead of one; two cores" in html
 
@@ -57,6 +57,8 @@ def test_the_figure_has_every_score_with_its_limits() -> None:
     assert (shared.name, single.name) == (SHARED, SINGLE)
     assert list(single.x) == [0.85, 0.85]
     assert list(single.y) == ["<b>to&lt;pic</b>", "to&lt;pic<br><i>news</i>"]
+    assert {trace.orientation for trace in figure.data} == {"h"}  # or arms of one row hide each other
+    assert list(figure.layout.xaxis.range) == pytest.approx([0.81, 0.93])
     assert list(shared.error_x.array) == pytest.approx([0.01, 0.01])
     assert list(shared.error_x.arrayminus) == pytest.approx([0.02, 0.02])
 
