@@ -15,7 +15,7 @@ Character positions count the code points of the caller's own text; ends are exc
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ class Tokens:
     words       (N,) index of the pre-token within its text, -1 for special tokens
     word_shape  (N, F) casing features of the pre-token, taken from the caller's text
     truncated_at  for each text the character up to which it was read, None if to its end
+    longest     T, where it is known: a device need not be asked for it
     """
 
     ids: Tensor
@@ -89,16 +90,21 @@ class Tokens:
     words: Tensor
     word_shape: Tensor
     truncated_at: tuple[int | None, ...]
+    longest: int | None = None
 
     def to(self, where: device | str) -> Tokens:
-        """The same tokens on another device."""
-        return Tokens(
-            ids=self.ids.to(where),
-            lengths=self.lengths.to(where),
-            offsets=self.offsets.to(where),
-            words=self.words.to(where),
-            word_shape=self.word_shape.to(where),
-            truncated_at=self.truncated_at,
+        """What a model reads of these tokens on another device; what only the tasks read stays where it is."""
+        return replace(
+            self,
+            ids=self.ids.to(where, non_blocking=True),
+            lengths=self.lengths.to(where, non_blocking=True),
+            word_shape=self.word_shape.to(where, non_blocking=True),
+        )
+
+    def pinned(self) -> Tokens:
+        """The same in page-locked memory, from which a copy to a GPU does not wait."""
+        return replace(
+            self, ids=self.ids.pin_memory(), lengths=self.lengths.pin_memory(), word_shape=self.word_shape.pin_memory()
         )
 
 
@@ -106,16 +112,18 @@ class Tokens:
 class Encoding:
     """What one encoder pass says of a batch, read by every head.
 
-    layers      (N, H) for the embeddings and each layer, in order; the last is the encoder's output
+    layers      (N, H) for the embeddings and each layer, in order, or only for the last, the encoder's output
     sentence    (B, H) pooled and not yet of unit length
     word_shape  (N, F) the casing features of the tokens
     lengths     (B,)
+    longest     T, where it is known
     """
 
     layers: tuple[Tensor, ...]
     sentence: Tensor
     word_shape: Tensor
     lengths: Tensor
+    longest: int | None = None
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,8 @@ def make_predictor() -> MakePredictor:
     def make(tasks: tuple[Task, ...] = TASKS, pooling: str = "mean", max_tokens: int = MAX_TOKENS) -> Predictor:
         hub_tokenizer = tiny_hub_tokenizer()
         encoder = Encoder(tiny_bert(len(hub_tokenizer)))
-        return build(encoder, hub_tokenizer, tasks, pooling=pooling, max_tokens=max_tokens, device="cpu")
+        options = {"device": "cpu", "precision": "fp32"}  # the same numbers on every machine
+        return build(encoder, hub_tokenizer, tasks, pooling=pooling, max_tokens=max_tokens, **options)
 
     return make
 

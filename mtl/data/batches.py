@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,9 +38,19 @@ class Batch:
     """
 
     source: str
+    examples: tuple[Example, ...]
     texts: tuple[str, ...]
     inputs: Tokens
     targets: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Draw:
+    """The rows of one source that make a batch, by their places in it; `number` counts its batches from 0."""
+
+    source: str
+    number: int
+    rows: tuple[int, ...]
 
 
 def cut(lengths: Sequence[int], order: Sequence[int], *, max_tokens: int, max_rows: int) -> list[list[int]]:
@@ -90,27 +101,43 @@ def collate(source: str, rows: Sequence[Example], tasks: Sequence[Task], tokeniz
         for task in tasks
         if any(task.name in row.targets for row in rows)
     }
-    return Batch(source, texts, tokens, targets)
+    return Batch(source, tuple(rows), texts, tokens, targets)
 
 
-def endless(
-    source: Source,
-    tasks: Sequence[Task],
-    tokenizer: TextTokenizer,
-    rng: np.random.Generator,
-    *,
-    max_tokens: int,
-    max_rows: int,
-    vary: Callable[[Example], Example] = lambda row: row,
-) -> Iterator[Batch]:
-    """Batches of one source, pass after pass, each pass in a new order.
+def divided(batch: Batch, n: int, tasks: Sequence[Task], tokenizer: TextTokenizer) -> list[Batch | None]:
+    """A batch in `n` parts, as alike in length as can be; None for a part that is left without rows."""
+    parts = [batch.examples[place::n] for place in range(n)]
+    return [collate(batch.source, rows, tasks, tokenizer) if rows else None for rows in parts]
 
-    `vary` makes each row anew whenever it is drawn; batches are cut by the lengths of the rows as they came.
+
+class Feed:
+    """Draws batches of one source, pass after pass, each pass in an order of its own.
+
+    What is drawn as number n depends on the seed and on n alone, so a run can go on at any n.
     """
-    lengths = row_lengths(source.examples, tokenizer)
-    while True:
-        for rows in shuffled(lengths, rng, max_tokens=max_tokens, max_rows=max_rows):
-            yield collate(source.name, [vary(source.examples[i]) for i in rows], tasks, tokenizer)
+
+    def __init__(self, source: Source, tokenizer: TextTokenizer, *, seed: int, max_tokens: int, max_rows: int) -> None:
+        self.source = source
+        self.lengths = row_lengths(source.examples, tokenizer)
+        self.max_tokens, self.max_rows = max_tokens, max_rows
+        self.key = (seed, zlib.crc32(source.name.encode()))
+        self.number = 0
+        self._pass, self._first, self._runs = -1, 0, list[list[int]]()
+
+    def draw(self) -> Draw:
+        """The next one."""
+        while self.number >= self._first + len(self._runs):
+            self._first += len(self._runs)
+            self._pass += 1
+            rng = np.random.default_rng([*self.key, 0, self._pass])
+            self._runs = shuffled(self.lengths, rng, max_tokens=self.max_tokens, max_rows=self.max_rows)
+        rows = self._runs[self.number - self._first]
+        self.number += 1
+        return Draw(self.source.name, self.number - 1, tuple(rows))
+
+    def rng(self, draw: Draw) -> np.random.Generator:
+        """What varies the rows of one draw."""
+        return np.random.default_rng([*self.key, 1, draw.number])
 
 
 def count_batches(source: Source, tokenizer: TextTokenizer, *, max_tokens: int, max_rows: int) -> int:

@@ -82,6 +82,7 @@ class TextTokenizer:
             words=torch.from_numpy(np.concatenate(words)),
             word_shape=torch.from_numpy(np.concatenate(shapes)),
             truncated_at=tuple(cuts),
+            longest=max(lengths, default=0),
         )
 
 

@@ -166,8 +166,9 @@ class Predictor:
         tokens = self.tokenizer(texts)
         device = self.model.device
         with autocast(device, self.precision):
-            encoding = self.model.encode(tokens.to(device))
-            outputs = self.model.read(encoding, [task.name for task in tasks])
+            names = [task.name for task in tasks]
+            encoding = self.model.encode(tokens.to(device), names)
+            outputs = self.model.read(encoding, names)
         decoded = {task.name: task.decode(outputs[task.name], tokens) for task in tasks}
         return _assemble(tokens, encoding, decoded, n_rows)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor, nn
+
+from mtl.model.padding import grid
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -44,11 +45,16 @@ class Encoder(nn.Module):
                 return found
         raise TypeError(f"{type(self.backbone).__name__} keeps its layers where mtl does not look")
 
-    def forward(self, ids: Tensor, lengths: Tensor) -> tuple[Tensor, ...]:
-        """Flat ids (N,) and lengths (B,) -> hidden states (N, H): the embeddings, then each layer."""
-        valid = torch.arange(int(lengths.max()), device=ids.device) < lengths[:, None]  # (B, T)
-        pad = self.backbone.config.pad_token_id or 0
-        padded = torch.full(valid.shape, pad, dtype=ids.dtype, device=ids.device)
-        padded[valid] = ids
-        output = self.backbone(input_ids=padded, attention_mask=valid.long(), output_hidden_states=True)
-        return tuple(state[valid] for state in output.hidden_states)
+    def forward(
+        self, ids: Tensor, lengths: Tensor, *, every_layer: bool = True, longest: int | None = None
+    ) -> tuple[Tensor, ...]:
+        """Flat ids (N,) and lengths (B,) -> hidden states (N, H): the embeddings, then each layer.
+
+        Without `every_layer` only the last. `longest` is T, looked up where it is None.
+        """
+        cells = grid(lengths, len(ids), longest)
+        padded = cells.padded(ids, self.backbone.config.pad_token_id or 0)
+        mask = cells.valid().long()
+        output = self.backbone(input_ids=padded, attention_mask=mask, output_hidden_states=every_layer)
+        states = output.hidden_states if every_layer else (output.last_hidden_state,)
+        return tuple(cells.flat(state) for state in states)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mtl.model.padding import grid
 from mtl.types import Encoding
 
 LayerChoice = Literal["last", "mix", "all"]
@@ -66,11 +67,8 @@ class TokenHead(nn.Module):
         """-> logits (N, L)."""
         states = self.reduce(encoding.layers, encoding.word_shape)
         if self.leave is not None:
-            lengths = encoding.lengths
-            valid = torch.arange(int(lengths.max()), device=states.device) < lengths[:, None]
-            padded = states.new_zeros((*valid.shape, states.shape[1]))
-            padded[valid] = states
-            states = self.in_context(padded, valid)[valid]
+            cells = grid(encoding.lengths, len(states), encoding.longest)
+            states = cells.flat(self.in_context(cells.padded(states), cells.valid()))
         return self.classify(states)
 
     def reduce(self, layers: Sequence[Tensor], word_shape: Tensor) -> Tensor:

@@ -31,6 +31,8 @@ class Pooling(nn.Module):
             return states[lengths.cumsum(0) - lengths]
         if self.mode == "max":
             return torch.stack([text.amax(0) for text in torch.split(states, lengths.tolist())])
-        text = torch.repeat_interleave(torch.arange(len(lengths), device=states.device), lengths)
+        text = torch.repeat_interleave(
+            torch.arange(len(lengths), device=states.device), lengths, output_size=len(states)
+        )
         total = states.new_zeros((len(lengths), states.shape[1])).index_add(0, text, states)
         return total / lengths[:, None]

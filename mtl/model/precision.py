@@ -11,7 +11,7 @@ import torch
 
 from mtl.errors import ConfigError
 
-Precision = Literal["auto", "fp32", "bf16"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 
 def best_device() -> torch.device:
@@ -47,17 +47,19 @@ def cpu_has_bf16() -> bool:
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
-def use_bf16(device: torch.device, precision: Precision) -> bool:
-    """What `precision` means on `device`."""
+def compute_type(device: torch.device, precision: Precision) -> torch.dtype:
+    """The type of matrix products that `precision` means on `device`; weights stay float32.
+
+    `auto`: bf16 where the hardware has it, on a GPU without it fp16, else float32.
+    """
     if precision != "auto":
-        return precision == "bf16"
+        return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
     if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
-    return device.type == "cpu" and cpu_has_bf16()
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    return torch.bfloat16 if device.type == "cpu" and cpu_has_bf16() else torch.float32
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
-    """A context in which matrix products run in bf16 where that pays, with weights kept in fp32."""
-    if not use_bf16(device, precision):
-        return nullcontext()
-    return torch.autocast(device.type, dtype=torch.bfloat16)
+    """A context in which matrix products run in the type that `precision` means there."""
+    dtype = compute_type(device, precision)
+    return nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype=dtype)

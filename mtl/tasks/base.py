@@ -53,16 +53,20 @@ class Task(ABC):
     kind     the name of the type in recipes and in checkpoints
     columns  the columns that hold its target; one of them suffices
     n_texts  1 for a text, 2 for a pair
-    primary  the metric that stands for the task in a composite score
+    primary  the metric that stands for the task in a comparison of models
+    metrics  all that it is scored by
+    metric   the one of them that stands for it while it is trained; `primary` where it is empty
     """
 
     kind: ClassVar[str]
     columns: ClassVar[tuple[str, ...]]
     n_texts: ClassVar[int]
     primary: ClassVar[str]
+    metrics: ClassVar[tuple[str, ...]]
 
     name: str
     labels: tuple[str, ...] = ()
+    metric: str = ""
 
     def __post_init__(self) -> None:
         if not self.name.replace("_", "").replace("-", "").isalnum():
@@ -75,6 +79,8 @@ class Task(ABC):
         object.__setattr__(self, "labels", tuple(str(label) for label in self.labels))
         if len(set(self.labels)) != len(self.labels):
             raise ConfigError(f"task {self.name!r}: a label stands twice in {', '.join(self.labels)}")
+        if self.metric not in ("", *self.metrics):
+            raise ConfigError(f"task {self.name!r}: metric is {self.metric!r}; say one of {', '.join(self.metrics)}")
 
     def has_target(self, row: Row) -> bool:
         """Whether the row says anything for this task; a row that does not is not an error."""
@@ -120,9 +126,9 @@ class Task(ABC):
         Knowledge distillation (Hinton et al. 2015) at temperature 1.
         """
         known = ~soft.isnan().any(-1)
-        wanted = soft[known].float()
-        divergence = functional.kl_div(output.float().log_softmax(-1)[known], wanted, reduction="sum")
-        return divergence / known.sum().clamp_min(1)
+        wanted = soft.float().nan_to_num(0.0)
+        divergence = functional.kl_div(output.float().log_softmax(-1), wanted, reduction="none").sum(-1)
+        return divergence.masked_fill(~known, 0).sum() / known.sum().clamp_min(1)
 
     @abstractmethod
     def decode(self, output: Tensor, tokens: Tokens) -> list[Prediction]:
@@ -154,12 +160,23 @@ class Task(ABC):
         return {"type": self.kind, **asdict(self)}
 
 
-def masked_cross_entropy(logits: Tensor, targets: Tensor, *, label_smoothing: float) -> Tensor:
-    """Mean cross entropy of (n, L) logits over the targets that are not `MISSING`; 0 where all are."""
+def there(targets: Tensor) -> Tensor:
+    """Which of the encoded targets are not missing, (n,) of bool."""
+    return ~targets.isnan() if targets.is_floating_point() else targets != MISSING
+
+
+def masked_cross_entropy(
+    logits: Tensor, targets: Tensor, *, label_smoothing: float, class_weights: Sequence[float] = ()
+) -> Tensor:
+    """Mean cross entropy of (n, L) logits over the targets that are not `MISSING`; 0 where all are.
+
+    With `class_weights` (L) each term is multiplied by the weight of its label; the mean stays one over targets.
+    """
+    weight = torch.tensor(class_weights, device=logits.device) if class_weights else None
     total = functional.cross_entropy(
-        logits.float(), targets, ignore_index=MISSING, label_smoothing=label_smoothing, reduction="sum"
+        logits.float(), targets, weight=weight, ignore_index=MISSING, label_smoothing=label_smoothing, reduction="sum"
     )
-    return total / (targets != MISSING).sum().clamp_min(1)
+    return total / there(targets).sum().clamp_min(1)
 
 
 def mean_probabilities(outputs: Sequence[Tensor]) -> Tensor:

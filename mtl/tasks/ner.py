@@ -42,6 +42,7 @@ class NamedEntities(Task):
     columns: ClassVar[tuple[str, ...]] = ("spans", "tags")
     n_texts: ClassVar[int] = 1
     primary: ClassVar[str] = "f1"
+    metrics: ClassVar[tuple[str, ...]] = ("precision", "recall", "f1")
 
     layers: LayerChoice = "all"
     word_shape: int = N_SHAPES

@@ -31,6 +31,7 @@ class Similarity(Task):
     columns: ClassVar[tuple[str, ...]] = ("score",)
     n_texts: ClassVar[int] = 2
     primary: ClassVar[str] = "spearman"
+    metrics: ClassVar[tuple[str, ...]] = ("spearman", "pearson")
 
     low: float = 0.0
     high: float = 5.0
@@ -62,11 +63,10 @@ class Similarity(Task):
         return torch.tensor(found, dtype=torch.float32, device=tokens.ids.device)
 
     def loss(self, output: Tensor, targets: Tensor) -> Tensor:
-        known = ~targets.isnan()
-        cosine, gold = output.float()[known] * self.scale, targets[known]
+        cosine = output.float() * self.scale
         wrong = cosine[:, None] - cosine[None, :]  # [i, j] is positive where i is ranked above j
-        wrong = wrong[gold[:, None] < gold[None, :]]
-        return torch.cat([wrong.new_zeros(1), wrong]).logsumexp(0)
+        ordered = targets[:, None] < targets[None, :]  # False where a score is missing
+        return torch.cat([wrong.new_zeros(1), wrong.masked_fill(~ordered, -torch.inf).flatten()]).logsumexp(0)
 
     def decode(self, output: Tensor, tokens: Tokens) -> list[Prediction]:
         return [PairScore(score) for score in output.float().tolist()]

@@ -12,13 +12,14 @@ from torch import Tensor, nn
 from mtl.training.events import Evaluated
 
 State = dict[str, Tensor]
+Score = Callable[[State], Evaluated]
 
 
 def soup(
     best: Evaluated,
     state: State,
     ingredients: Sequence[tuple[Evaluated, State]],
-    score: Callable[[State], Evaluated],
+    score: Score,
 ) -> tuple[Evaluated, State, tuple[int, ...]]:
     """The best weights, or a mean of validated ones that scores better, and the steps that it is the mean of.
 

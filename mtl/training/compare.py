@@ -27,11 +27,12 @@ from mtl.evaluation.evaluate import evaluate
 from mtl.inference.predictor import Predictor, from_encoder
 from mtl.model.checkpoint import write_whole
 from mtl.tasks import Task
-from mtl.training.config import FreezePolicy, TrainConfig
+from mtl.training.config import Balancing, FreezePolicy, TrainConfig
 from mtl.training.events import RunEvent, StepEnded
+from mtl.training.plan import step_plan
 from mtl.training.recipe import Recipe, build_tasks, load_sources
 from mtl.training.retention import Teacher
-from mtl.training.trainer import step_plan, train
+from mtl.training.trainer import train
 
 SHARED, SINGLE, PROBE, FREE = "multi-task", "single-task", "frozen probe", "without retention"
 SETTINGS = "settings.json"
@@ -102,10 +103,10 @@ class Bench:
 
 @dataclass(frozen=True)
 class ArmPlan:
-    """How an arm trains, and the data set of each of its steps."""
+    """How an arm trains, and the data sets of each of its steps."""
 
     config: TrainConfig
-    order: tuple[str, ...]
+    order: tuple[tuple[str, ...], ...]
 
 
 def compare(
@@ -225,7 +226,8 @@ def _events(
     bench: Bench, run: Run, wanted: set[str], predictor: Predictor, teacher: Teacher | None
 ) -> Iterator[RunEvent]:
     plan = plan_of(bench, run, wanted, predictor)
-    sources = [s for s in _only(bench.train, wanted) if s.name in plan.order]
+    drawn = {name for step in plan.order for name in step}
+    sources = [s for s in _only(bench.train, wanted) if s.name in drawn]
     yield from train(
         predictor, sources, _only(bench.validation, wanted), plan.config, teacher=teacher, order=plan.order
     )
@@ -238,9 +240,10 @@ def plan_of(bench: Bench, run: Run, wanted: set[str], predictor: Predictor) -> A
         ConfigError: where the shared run takes no step for any of the wanted tasks.
     """
     config = replace(bench.recipe.training, seed=run.seed)
-    shared = step_plan(bench.train, predictor.tokenizer, config, np.random.default_rng(run.seed))
+    shared = step_plan(bench.train, predictor.tokenizer, config)
     mine = {source.name for source in _only(bench.train, wanted)}
-    order = tuple(name for name in shared.order if name in mine)
+    steps = (tuple(name for name in step if name in mine) for step in shared.order)
+    order = tuple(step for step in steps if step)
     if not order:
         raise ConfigError(
             f"the shared run takes no step for {', '.join(sorted(wanted))}; train longer or raise a weight"
@@ -250,7 +253,7 @@ def plan_of(bench: Bench, run: Run, wanted: set[str], predictor: Predictor) -> A
     if run.arm == PROBE:
         config = replace(config, freeze=FreezePolicy(encoder=True))
     if run.arm in (PROBE, SINGLE):
-        config = replace(config, select_by="mean")
+        config = replace(config, select_by="mean", balancing=Balancing())
     return ArmPlan(replace(config, steps=len(order), retention=None), order)
 
 
@@ -287,7 +290,7 @@ def _check_claim(output: Path, settings: bytes) -> None:
 
 
 def _check(recipe: Recipe, tasks: Sequence[Task], test: Sequence[Source]) -> None:
-    if recipe.training.freeze.encoder:
+    if recipe.training.freeze.encoder or recipe.training.freeze.everything:
         raise ConfigError("training.freeze.encoder is true: every arm would be a frozen probe; release the encoder")
     covered = {name for source in test for name in _tasks_of(source)}
     for task in tasks:

@@ -7,7 +7,7 @@ Born-Again Multi-Task Networks for Natural Language Understanding").
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -55,6 +55,23 @@ class Ensemble:
         for places in by_length(self.tokenizer.lengths(texts), max_tokens=batch_tokens):
             self._batch([texts[place] for place in places])
 
+    def state(self) -> tuple[dict[str, Tensor], list[str]]:
+        """What it remembers: by task the answers end to end and the length of each, and their texts."""
+        found: dict[str, Tensor] = {}
+        for name in self.taught:
+            answers = [known[name] for known in self.known.values()]
+            found[f"{name}.answers"] = torch.cat(answers)
+            found[f"{name}.lengths"] = torch.tensor([len(answer) for answer in answers])
+        return found, list(self.known)
+
+    def load(self, state: Mapping[str, Tensor], texts: Sequence[str]) -> None:
+        """What `state` gave."""
+        self.known = {text: {} for text in texts}
+        for name in self.taught:
+            answers = torch.split(state[f"{name}.answers"], state[f"{name}.lengths"].tolist())
+            for text, answer in zip(texts, answers, strict=True):
+                self.known[text][name] = answer.clone()
+
     @torch.inference_mode()
     def _batch(self, texts: Sequence[str]) -> None:
         tokens = self.tokenizer(texts)
@@ -76,5 +93,5 @@ class Ensemble:
     def _outputs(self, teacher: Predictor, tokens: Tokens, names: Sequence[str]) -> dict[str, Tensor]:
         device = teacher.model.device
         with autocast(device, teacher.precision):
-            found = teacher.model.read(teacher.model.encode(tokens.to(device)), names)
+            found = teacher.model.read(teacher.model.encode(tokens.to(device), names), names)
         return {name: output.float().cpu() for name, output in found.items()}

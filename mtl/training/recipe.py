@@ -22,10 +22,12 @@ from mtl.data.splits import text_key
 from mtl.errors import ConfigError
 from mtl.model.pooling import PoolingMode
 from mtl.tasks import TASK_TYPES, Task, from_spec
-from mtl.tasks.base import choices
+from mtl.tasks.base import choices, text_of
+from mtl.tasks.classification import balanced
 from mtl.training.config import TrainConfig
 
 FROM_DATA = "from data"
+BALANCED = "balanced"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,15 +197,21 @@ def _set(values: dict[str, object], name: str, value: object) -> None:
 
 
 def build_tasks(recipe: Recipe, data_root: Path) -> list[Task]:
-    """The tasks of a recipe; `labels: from data` reads them off the training files.
+    """The tasks of a recipe; `labels: from data` and `class_weights: balanced` are read off the training files.
 
     Raises:
         ConfigError, DataError: where a task or its data is wrong.
     """
-    return [
-        from_spec({**spec, "name": name, "labels": _labels(recipe, name, data_root)})
-        for name, spec in recipe.tasks.items()
-    ]
+    return [build_task(recipe, name, data_root) for name in recipe.tasks]
+
+
+def build_task(recipe: Recipe, name: str, data_root: Path) -> Task:
+    """One task of a recipe, as `build_tasks` makes it."""
+    labels = _labels(recipe, name, data_root)
+    spec = {**recipe.tasks[name], "name": name, "labels": labels}
+    if spec.get("class_weights") == BALANCED:
+        spec["class_weights"] = balanced(_gold(recipe, name, data_root), [str(label) for label in labels])
+    return from_spec(spec)
 
 
 def _labels(recipe: Recipe, name: str, data_root: Path) -> Sequence[str]:
@@ -217,6 +225,17 @@ def _labels(recipe: Recipe, name: str, data_root: Path) -> Sequence[str]:
             rows = tables.read(data_root / spec.train, columns=spec.columns).rows
             found |= dict.fromkeys(spec.map.get(label, label) for label in kind.labels_in(rows))
     return sorted(found)
+
+
+def _gold(recipe: Recipe, name: str, data_root: Path) -> list[str]:
+    """The label of every training row that has one, in the task's own words."""
+    found = []
+    for spec in recipe.sources.values():
+        if name in spec.tasks:
+            rows = tables.read(data_root / spec.train, columns=spec.columns).rows[: spec.limit]
+            labels = [text_of(row.get("label")) for row in rows if row.get("label") is not None]
+            found += [spec.map.get(label, label) for label in labels]
+    return found
 
 
 def load_sources(

@@ -6,7 +6,7 @@ the texts of the batch; their old vectors are computed once and kept in half pre
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -30,6 +30,14 @@ class Teacher:
             found = torch.from_numpy(self.predictor.encode(new)).half()
             self.known.update(zip(new, found, strict=True))
         return functional.normalize(torch.stack([self.known[text] for text in texts]).float(), dim=-1)
+
+    def state(self) -> tuple[dict[str, Tensor], list[str]]:
+        """What it remembers: vectors (n, H), and their texts."""
+        return {"vectors": torch.stack(list(self.known.values()))}, list(self.known)
+
+    def load(self, state: Mapping[str, Tensor], texts: Sequence[str]) -> None:
+        """What `state` gave."""
+        self.known = dict(zip(texts, state["vectors"], strict=True))
 
 
 def retention_loss(sentence: Tensor, old: Tensor, weights: Retention) -> Tensor:

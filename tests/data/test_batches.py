@@ -58,13 +58,34 @@ def test_a_task_that_no_row_speaks_for_is_not_in_the_batch(tokenizer: TextTokeni
     assert {name: t.tolist() for name, t in batch.targets.items()} == {"one": [0, -100]}
 
 
-def test_endless_batches_show_every_row_once_a_pass(tokenizer: TextTokenizer) -> None:
+def test_a_feed_shows_every_row_once_a_pass(tokenizer: TextTokenizer) -> None:
     source = Source("s", [Example((f"row {i}",), {"one": "a"}) for i in range(20)])
-    tasks = [Classification(name="one", labels=("a", "b"))]
-    stream = batches.endless(source, tasks, tokenizer, np.random.default_rng(0), max_tokens=64, max_rows=4)
-    passes = [[text for _ in range(5) for text in next(stream).texts] for _ in range(2)]
-    assert sorted(passes[0]) == sorted(passes[1]) == sorted(row.texts[0] for row in source.examples)
+    feed = batches.Feed(source, tokenizer, seed=0, max_tokens=64, max_rows=4)
+    draws = [feed.draw() for _ in range(10)]
+    passes = [[row for draw in part for row in draw.rows] for part in (draws[:5], draws[5:])]
+    assert sorted(passes[0]) == sorted(passes[1]) == list(range(20))
     assert passes[0] != passes[1]
+    assert [draw.number for draw in draws] == list(range(10))
+
+
+@pytest.mark.parametrize("number", [0, 3, 5, 7, 23])
+def test_a_feed_goes_on_at_any_draw(tokenizer: TextTokenizer, number: int) -> None:
+    source = Source("s", [Example((f"row {i}",), {"one": "a"}) for i in range(20)])
+    first, other = (batches.Feed(source, tokenizer, seed=3, max_tokens=64, max_rows=4) for _ in range(2))
+    drawn = [first.draw() for _ in range(30)]
+    other.number = number
+    assert other.draw() == drawn[number]
+    assert other.rng(drawn[number]).random() == first.rng(drawn[number]).random()
+    assert first.rng(drawn[0]).random() != first.rng(drawn[1]).random()
+
+
+@pytest.mark.parametrize(("n_rows", "n"), [(1, 1), (1, 4), (7, 2), (9, 4)])
+def test_a_divided_batch_has_every_row_once(tokenizer: TextTokenizer, n_rows: int, n: int) -> None:
+    tasks = [Classification(name="one", labels=("a", "b"))]
+    rows = [Example((f"row {i}",), {"one": "ab"[i % 2]}) for i in range(n_rows)]
+    parts = batches.divided(batches.collate("s", rows, tasks, tokenizer), n, tasks, tokenizer)
+    assert len(parts) == n
+    assert sorted(row.texts for part in parts if part for row in part.examples) == sorted(row.texts for row in rows)
 
 
 def test_shares_follow_size_weight_and_temperature() -> None:
@@ -78,7 +99,7 @@ def test_shares_follow_size_weight_and_temperature() -> None:
 @given(st.integers(1, 300), st.integers(0, 5))
 def test_a_plan_holds_each_share_to_a_step(steps: int, seed: int) -> None:
     share = {"a": 0.61, "b": 0.29, "c": 0.1}
-    order = sampling.plan(share, steps, np.random.default_rng(seed))
+    order = sampling.plan(sampling.counts(share, steps), np.random.default_rng(seed))
     counts = Counter(order)
     assert len(order) == steps
     assert all(abs(counts[name] - value * steps) < 1 for name, value in share.items())

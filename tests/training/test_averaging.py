@@ -200,7 +200,8 @@ def test_a_soup_of_worse_weights_is_left_alone() -> None:
 @pytest.mark.parametrize("decay", [1.0, 0.5])
 def test_each_layer_learns_at_its_power_of_the_rate_and_heads_at_their_own(predictor: Predictor, decay: float) -> None:
     before = state(predictor)
-    rates = {"encoder_lr": 1e-3, "head_lr": 4e-3, "layer_decay": decay, "weight_decay": 0.0, "warmup": 0.0}
+    freeze = FreezePolicy(layer_decay=decay)
+    rates = {"encoder_lr": 1e-3, "head_lr": 4e-3, "freeze": freeze, "weight_decay": 0.0, "warmup": 0.0}
     events = run(predictor, sources=ALL[:1], steps=1, **rates)
     moved = {name: (value - before[name]).abs().max().item() for name, value in state(predictor).items()}
     expected = {
@@ -238,7 +239,7 @@ def test_a_teacher_is_not_asked_where_nothing_is_to_be_kept(predictor: Predictor
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("ema", 0.0), ("ema", 1.0), ("ema", 1.5), ("layer_decay", 0.0), ("layer_decay", -0.5), ("layer_decay", 1.01)],
+    [("ema", 0.0), ("ema", 1.0), ("ema", 1.5)],
 )
 def test_a_value_out_of_its_limits_is_named(field: str, value: float) -> None:
     with pytest.raises(ConfigError, match=f"training.{field} is {value}; it must be "):

@@ -35,7 +35,15 @@ ALL = (Source("topics", TOPICS), Source("places", PLACES), Source("pairs", PAIRS
 
 def config(**changes) -> TrainConfig:
     return TrainConfig(
-        **{"steps": 6, "batch_rows": 8, "batch_tokens": 128, "retention": None, "precision": "fp32", **changes}
+        **{
+            "steps": 6,
+            "batch_rows": 8,
+            "batch_tokens": 128,
+            "retention": None,
+            "precision": "fp32",
+            "conflict": False,
+            **changes,
+        }
     )
 
 
@@ -75,7 +83,7 @@ def test_a_policy_moves_its_parameters_and_no_other(predictor: Predictor, policy
     assert isinstance(started, RunStarted)
     learning = sum(p.numel() for n, p in predictor.model.named_parameters() if n.startswith(moving))
     assert sum(started.trainable.values()) == learning
-    assert started.policy == policy.describe()
+    assert started.policy.startswith(policy.describe())
 
 
 def test_frozen_modules_are_in_eval_mode_while_the_rest_trains(predictor: Predictor) -> None:
@@ -245,9 +253,10 @@ def test_sources_are_drawn_by_their_shares(predictor: Predictor) -> None:
     sources = [Source("topics", TOPICS, 3.0), Source("places", PLACES)]
     events = run(predictor, sources=sources, steps=20, batch_rows=4)
     drawn = [e.source for e in events if isinstance(e, StepEnded)]
-    share = events[0].shares["topics"]
-    assert share == pytest.approx(6 * 3 / (6 * 3 + 3))
-    assert abs(drawn.count("topics") - 20 * share) < 1
+    started = events[0]
+    assert abs(drawn.count("topics") - 20 * 6 * 3 / (6 * 3 + 3)) < 1
+    assert started.shares["topics"] == drawn.count("topics") / 20
+    assert started.epochs["topics"] == pytest.approx(drawn.count("topics") / 6)
 
 
 def test_rates_rise_and_fall(predictor: Predictor) -> None:
@@ -260,7 +269,7 @@ def test_rates_rise_and_fall(predictor: Predictor) -> None:
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("epochs", 0), ("steps", 0), ("warmup", 1.0), ("temperature", 0), ("encoder_lr", -1), ("select_by", "best")],
+    [("epochs", 0), ("steps", 0), ("warmup", 1.0), ("encoder_lr", -1), ("select_by", "best")],
 )
 def test_a_setting_out_of_its_limits_is_named(field: str, value: object) -> None:
     with pytest.raises(ConfigError, match=f"training.{field} is"):

@@ -1,0 +1,94 @@
+"""The whole run in advance: which sources each step draws from, and how often each row will be seen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mtl.data import sampling
+from mtl.data.batches import Source, count_batches
+from mtl.data.tokenization import TextTokenizer
+from mtl.training.config import TrainConfig
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run draws.
+
+    order   the sources of each step: one batch of each
+    shares  each source's part of all batches
+    epochs  how often a row of each source is drawn, on average
+    """
+
+    order: tuple[tuple[str, ...], ...]
+    shares: Mapping[str, float]
+    epochs: Mapping[str, float]
+    steps_per_epoch: int
+
+    @property
+    def sources(self) -> frozenset[str]:
+        """Those that are drawn at all."""
+        return frozenset(name for step in self.order for name in step)
+
+
+def step_plan(
+    sources: Sequence[Source],
+    tokenizer: TextTokenizer,
+    config: TrainConfig,
+    *,
+    order: Sequence[tuple[str, ...]] | None = None,
+) -> Plan:
+    """How often each source is drawn follows from sizes, weights and `config.sampling`, the order from the seed.
+
+    `order` is a plan that is there already; then only its figures are found.
+
+    Raises:
+        ConfigError: where nothing can be drawn.
+    """
+    size = {"max_tokens": config.batch_tokens, "max_rows": config.batch_rows}
+    batches = {s.name: count_batches(s, tokenizer, **size) for s in sources}
+    weights = {s.name: s.weight for s in sources}
+    epoch = max(1, round(sum(batches[name] * weights[name] for name in batches)))
+    if order is None:
+        tasks = {s.name: {name for row in s.examples for name in row.targets} for s in sources}
+        order = _order(batches, weights, tasks, epoch, config)
+    drawn = {name: sum(step.count(name) for step in order) for name in batches}
+    total = max(1, sum(drawn.values()))
+    per_step = total / max(1, len(order))
+    return Plan(
+        order=tuple(order),
+        shares={name: count / total for name, count in drawn.items()},
+        epochs={name: count / batches[name] if batches[name] else 0.0 for name, count in drawn.items()},
+        steps_per_epoch=max(1, round(epoch / per_step)),
+    )
+
+
+def _order(
+    batches: Mapping[str, int],
+    weights: Mapping[str, float],
+    tasks: Mapping[str, set[str]],
+    epoch: int,
+    config: TrainConfig,
+) -> list[tuple[str, ...]]:
+    how = config.sampling
+    joint = config.balancing.needs_every_loss
+    draws = config.steps or max(1, round(config.epochs * epoch))
+    if joint and config.steps:
+        draws *= len({name for fed in tasks.values() for name in fed})
+    limits = None
+    if how.max_repeats is not None:
+        limits = {name: max(1, round(how.max_repeats * count)) for name, count in batches.items()}
+    if how.method == "round_robin":
+        flat = sampling.round_robin([name for name in batches if batches[name]], draws, limits)
+    else:
+        if how.method == "shares":
+            share = sampling.fixed_shares(batches, how.shares)
+        else:
+            share = sampling.shares(batches, weights, temperature=how.temperature)
+        flat = sampling.plan(sampling.counts(share, draws, limits), np.random.default_rng(config.seed))
+    if not joint:
+        return [(name,) for name in flat]
+    steps = sampling.together(flat, tasks)
+    return steps[: config.steps] if config.steps else steps
