@@ -18,9 +18,11 @@ from mtl.errors import ConfigError, MtlError
 if TYPE_CHECKING:
     from mtl.data.batches import Source
     from mtl.data.tables import Table
+    from mtl.evaluation.conflict import Conflict
     from mtl.inference.predictor import Predictor
-    from mtl.training.events import Evaluated, RunEvent
+    from mtl.training.events import Evaluated, RunEvent, StepEnded
     from mtl.training.probes import Probe
+    from mtl.training.recipe import Recipe
 
 app = typer.Typer(
     name="python -m mtl",
@@ -38,30 +40,31 @@ Names = Annotated[Optional[str], typer.Option(help="Labels between commas.")]
 @app.command()
 def train(
     recipe: Annotated[Path, typer.Argument(help="A recipe, YAML.")],
-    output: Annotated[Path, typer.Option(help="Folder for the checkpoint.")],
+    output: Annotated[Optional[Path], typer.Option(help="Folder for the checkpoint.")] = None,
     data_root: Annotated[Path, typer.Option(help="Folder that the recipe's files are relative to.")] = Path(),
     set_: Annotated[Optional[list[str]], typer.Option("--set", help="NAME=VALUE, such as training.epochs=1.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last snapshot of this run.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check recipe and rows, show the mix, train nothing.")] = (
+        False
+    ),
 ) -> None:
-    """Train a model by a recipe and write its checkpoint. Ctrl-C stops and keeps the best so far."""
-    from mtl.training.fit import Stage, fit
-    from mtl.training.probes import read_probes
-    from mtl.training.recipe import build_tasks, load_recipe, load_sources
+    """Train a model by a recipe and write its checkpoint. Ctrl-C stops and keeps the best so far.
+
+    Several processes train one model: accelerate launch -m mtl train ...
+    """
+    from mtl.training.recipe import load_recipe
 
     wanted = load_recipe(recipe, set_ or ())
-    stop: list[int] = []
-    usual = signal.signal(signal.SIGINT, lambda *_: stop.append(1))
-    try:
-        for event in fit(wanted, data_root, output, device=device, should_stop=lambda: bool(stop)):
-            if not isinstance(event, Stage):
-                _report(event)
-            elif event.total > 1:
-                typer.echo(f"model {event.place} of {event.total}: {event.folder}{' (there)' * event.done_before}")
-    finally:
-        signal.signal(signal.SIGINT, usual)
-    typer.echo(f"wrote {output}; now its test figures")
-    probes = read_probes(Path(wanted.probes)) if wanted.probes else []
-    _test(output, load_sources(wanted, build_tasks(wanted, data_root), data_root, "test"), probes, device)
+    if dry_run:
+        from mtl.training.dry_run import dry_run as check
+        from mtl.training.dry_run import in_words
+
+        typer.echo("\n".join(in_words(check(wanted, data_root, device=device))))
+        return
+    if output is None:
+        raise ConfigError("--output is missing; name a folder for the checkpoint, or say --dry-run")
+    _train(wanted, data_root, output, device, resume=resume)
 
 
 @app.command()
@@ -182,6 +185,49 @@ def export(
     typer.echo(f"wrote {output}; try: python {output / 'use.py'} 'Maria opened a shop in Oslo.'")
 
 
+def _train(recipe: Recipe, data_root: Path, output: Path, device: str, *, resume: bool) -> None:
+    from mtl.settings import launched_processes
+    from mtl.training.fit import Stage, fit
+    from mtl.training.probes import read_probes
+    from mtl.training.processes import Launched, Processes
+    from mtl.training.recipe import build_tasks, load_sources
+
+    processes = Processes()
+    if launched_processes() > 1:
+        launched = Launched(cpu=device == "cpu")
+        processes, device = launched, launched.device
+    done_before = False
+    stop: list[int] = []
+    usual = signal.signal(signal.SIGINT, lambda *_: stop.append(1))
+    try:
+        for event in fit(
+            recipe,
+            data_root,
+            output,
+            device=device,
+            should_stop=lambda: bool(stop),
+            resume=resume,
+            processes=processes,
+        ):
+            if not processes.is_main:
+                continue
+            if not isinstance(event, Stage):
+                _report(event)
+                continue
+            done_before = event.done_before
+            if event.total > 1 or event.done_before:
+                typer.echo(f"model {event.place} of {event.total}: {event.folder}{' (there)' * event.done_before}")
+    finally:
+        signal.signal(signal.SIGINT, usual)
+    if not processes.is_main or done_before:
+        return
+    typer.echo(f"wrote {output}; now its test figures")
+    probes = read_probes(Path(recipe.probes)) if recipe.probes else []
+    _test(output, load_sources(recipe, build_tasks(recipe, data_root), data_root, "test"), probes, device)
+    if stop:
+        typer.echo("the run was stopped: the same command with --resume goes on")
+
+
 def _test(folder: Path, sources: Sequence[Source], probes: Sequence[Probe], device: str) -> None:
     """Scores the weights as they were stored, rounded, and writes the model card."""
     from mtl.inference.predictor import load
@@ -213,7 +259,7 @@ def _pairs(text: str | None) -> dict[str, str]:
 
 
 def _report(event: RunEvent) -> None:
-    from mtl.training.events import Evaluated, RunEnded, RunStarted, StepEnded
+    from mtl.training.events import ConflictMeasured, Evaluated, Noted, RunEnded, RunStarted, StepEnded
 
     if isinstance(event, RunStarted):
         learning, total = sum(event.trainable.values()), sum(event.total.values())
@@ -222,24 +268,49 @@ def _report(event: RunEvent) -> None:
         for warning in event.warnings:
             typer.echo(f"warning: {warning}")
     elif isinstance(event, StepEnded) and (event.step % 50 == 0 or event.step == 1):
-        losses = " ".join(f"{name} {loss:.3f}" for name, loss in event.losses.items())
-        kept = "" if event.retention is None else f" retention {event.retention:.3f}"
-        typer.echo(f"step {event.step} {event.source}: {losses}{kept} ({event.tokens / event.seconds:.0f} tokens/s)")
+        typer.echo(_step(event))
+    elif isinstance(event, Noted):
+        typer.echo(event.message)
     elif isinstance(event, Evaluated):
         typer.echo(_scores(event))
-
+    elif isinstance(event, ConflictMeasured):
+        typer.echo(_conflict(event.conflict))
     elif isinstance(event, RunEnded):
         typer.echo(f"{event.reason} after {event.steps} steps; best of step {event.best_step}")
+        if event.problem:
+            typer.echo(event.problem)
         if event.averaged and event.best is not None:
             steps = ", ".join(map(str, event.averaged))
             typer.echo(f"kept the mean of the weights after steps {steps}: {event.best.composite:.4f}")
 
 
+def _step(event: StepEnded) -> str:
+    weighed = {name: f" x{event.weights[name]:.2f}" for name in event.losses if event.weights.get(name, 1.0) != 1}
+    losses = " ".join(f"{name} {loss:.3f}{weighed.get(name, '')}" for name, loss in event.losses.items())
+    kept = "" if event.retention is None else f" retention {event.retention:.3f}"
+    norm = "" if event.grad_norm is None else f" gradient {event.grad_norm:.2f}"
+    memory = f", {event.memory / 1e9:.1f} GB" if event.memory else ""
+    speed = event.tokens / max(event.seconds, 1e-9)
+    return f"step {event.step} {event.source}: {losses}{kept}{norm} ({speed:.0f} tokens/s{memory})"
+
+
+def _conflict(found: Conflict) -> str:
+    """The mean cosine of each pair of tasks, and the part where they pull apart most."""
+    said = []
+    for pair in found.pairs:
+        known = [(cosine, part) for cosine, part in zip(pair.cosines, found.parts, strict=True) if cosine == cosine]
+        if known:
+            mean, (worst, part) = sum(c for c, _ in known) / len(known), min(known)
+            said.append(f"{pair.left}/{pair.right} {mean:+.2f} (least {worst:+.2f}, {part})")
+    return f"cosine of gradients: {'; '.join(said)}"
+
+
 def _scores(event: Evaluated) -> str:
     lines = [f"validation after step {event.step}: {event.composite:.4f}"]
     for score in event.scores:
+        loss = "" if score.loss is None else f"; loss {score.loss:.3f}"
         metrics = ", ".join(f"{name} {value:.4f}" for name, value in score.metrics.items())
-        lines.append(f"  {score.source} {score.task}: {metrics}")
+        lines.append(f"  {score.source} {score.task}: {metrics}{loss}")
     return "\n".join(lines)
 
 

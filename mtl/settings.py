@@ -51,6 +51,12 @@ class Settings:
                 raise ConfigError(f"MTL_{field.name.upper()} is {value}; it must be 1 or more")
 
 
+def launched_processes(environ: Mapping[str, str] = os.environ) -> int:
+    """How many processes `accelerate launch` or torchrun started together; 1 where neither did."""
+    count = environ.get("WORLD_SIZE", "1")
+    return int(count) if count.isdecimal() else 1
+
+
 def from_environment(environ: Mapping[str, str] = os.environ) -> Settings:
     """The settings of this process.
 

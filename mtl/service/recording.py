@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Optional
 
 from pydantic import TypeAdapter
 
 from mtl.service.runs import RunRecord
-from mtl.training.events import Evaluated, RunEnded, RunEvent, RunStarted, StepEnded
+from mtl.training.events import ConflictMeasured, Evaluated, Noted, RunEnded, RunEvent, RunStarted, StepEnded
 
 EXAMPLE_RUN = "helpdesk_run.json"
-_KINDS: dict[str, type[RunEvent]] = {kind.__name__: kind for kind in (RunStarted, StepEnded, Evaluated, RunEnded)}
+_KINDS: dict[str, type[RunEvent]] = {
+    kind.__name__: kind for kind in (RunStarted, Noted, StepEnded, Evaluated, ConflictMeasured, RunEnded)
+}
 _EVALUATED: TypeAdapter[Evaluated | None] = TypeAdapter(Optional[Evaluated])
 
 
@@ -35,7 +37,8 @@ def from_json(text: str) -> RunRecord:
         kind = _KINDS[values.pop("event")]
         if kind is RunEnded:
             before, best = (_EVALUATED.validate_python(values[name]) for name in ("before", "best"))
-            events.append(RunEnded(values["reason"], values["steps"], before, best, values["best_step"], state={}))
+            ended = RunEnded(values["reason"], values["steps"], before, best, values["best_step"], state={})
+            events.append(replace(ended, averaged=tuple(values.get("averaged", ())), problem=values.get("problem")))
         else:
             events.append(TypeAdapter(kind).validate_python(values))
     return RunRecord(head["name"], "ended", events)

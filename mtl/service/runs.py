@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Literal
 
 from mtl.errors import MtlError, SessionError
-from mtl.training.events import Evaluated, RunEnded, RunEvent, RunStarted, StepEnded
+from mtl.training.events import Evaluated, Noted, RunEnded, RunEvent, RunStarted, StepEnded
 
 logger = logging.getLogger(__name__)
 
@@ -84,6 +84,11 @@ class RunRecord:
     @property
     def evaluations(self) -> list[Evaluated]:
         return [e for e in self.events if isinstance(e, Evaluated)]
+
+    @property
+    def notes(self) -> list[str]:
+        """What the run had to say beside figures."""
+        return [e.message for e in self.events if isinstance(e, Noted)]
 
     @property
     def ended(self) -> RunEnded | None:

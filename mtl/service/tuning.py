@@ -130,6 +130,7 @@ def train_config(request: TuneRequest) -> TrainConfig:
         retention=Retention() if request.retention else None,
         validate_every=max(1, request.steps // 4),
         validation_rows=300,
+        conflict=False,
         seed=request.seed,
     )
 

@@ -11,7 +11,6 @@ The result of each run is a file of its own; what is there is not computed again
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Collection, Iterator, Sequence
@@ -30,7 +29,7 @@ from mtl.tasks import Task
 from mtl.training.config import Balancing, FreezePolicy, TrainConfig
 from mtl.training.events import RunEvent, StepEnded
 from mtl.training.plan import step_plan
-from mtl.training.recipe import Recipe, build_tasks, load_sources
+from mtl.training.recipe import Recipe, build_tasks, load_sources, rows_digest
 from mtl.training.retention import Teacher
 from mtl.training.trainer import train
 
@@ -275,12 +274,8 @@ def _settings(bench: Bench, cap: int | None) -> bytes:
     for not_compared in ("teachers", "probes"):
         mine.pop(not_compared)
     mine["training"].pop("seed")
-    digest = hashlib.sha256()
-    for part in (bench.train, bench.validation, bench.test):
-        for source in part:
-            rows = [(row.texts, sorted(row.targets.items())) for row in source.examples]
-            digest.update(repr((source.name, rows)).encode())
-    return json.dumps({**mine, "cap": cap, "rows": digest.hexdigest()}, indent=2, ensure_ascii=False).encode()
+    rows = rows_digest([*bench.train, *bench.validation, *bench.test])
+    return json.dumps({**mine, "cap": cap, "rows": rows}, indent=2, ensure_ascii=False).encode()
 
 
 def _check_claim(output: Path, settings: bytes) -> None:

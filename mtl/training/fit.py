@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mtl.errors import ConfigError
@@ -12,6 +12,7 @@ from mtl.model.checkpoint import make_writable, read_meta
 from mtl.training.events import RunEnded, RunEvent
 from mtl.training.imitation import Ensemble
 from mtl.training.probes import check_probes, read_probes
+from mtl.training.processes import Processes
 from mtl.training.recipe import (
     Recipe,
     build_tasks,
@@ -19,8 +20,10 @@ from mtl.training.recipe import (
     held_out,
     load_sources,
     provenance,
+    rows_digest,
     teacher_recipes,
 )
+from mtl.training.snapshots import Snapshots
 from mtl.training.trainer import train
 
 
@@ -34,6 +37,18 @@ class Stage:
     done_before: bool = False
 
 
+@dataclass(frozen=True)
+class Way:
+    """What every stage has in common: where the data is, on what it runs, and when it stops."""
+
+    data_root: Path
+    device: str
+    should_stop: Callable[[], bool]
+    resume: bool
+    processes: Processes
+    held: Collection[str] = field(default=())
+
+
 def fit(
     recipe: Recipe,
     data_root: Path,
@@ -41,6 +56,8 @@ def fit(
     *,
     device: str = "auto",
     should_stop: Callable[[], bool] = lambda: False,
+    resume: bool = False,
+    processes: Processes | None = None,
 ) -> Iterator[Stage | RunEvent]:
     """Trains by a recipe and saves into `output`; teachers go beside it, into `OUTPUT-teacher-1` and so on.
 
@@ -48,65 +65,99 @@ def fit(
     its best so far; one that is stopped before its first step, or while a teacher trains, keeps the
     teachers before. What would end the work later is looked for before it begins.
 
+    Snapshots are left in `output/snapshots` until a run is finished; with `resume` it goes on from the last one,
+    and a run that is finished is left as it is.
+
     Raises:
-        ConfigError: for a recipe that cannot be trained, folders that cannot be used, or a stop before the
-            first step of the last stage.
+        ConfigError: for a recipe that cannot be trained, folders that cannot be used, a run that was interrupted
+            where `resume` is not said, or a stop before the first step of the last stage.
         DataError: for data or probes that cannot be read.
     """
     tasks = build_tasks(recipe, data_root)
-    held = held_out(recipe, tasks, data_root)
+    way = Way(data_root, device, should_stop, resume, processes or Processes(), held_out(recipe, tasks, data_root))
     if recipe.probes:
         check_probes(read_probes(Path(recipe.probes)), tasks)
     stages = teacher_recipes(recipe)
     output = output.resolve()
     folders = [output.with_name(f"{output.name}-teacher-{place}") for place in range(1, len(stages) + 1)]
     done = [_is_made_by(folder, earlier) for folder, earlier in zip(folders, stages, strict=True)]
+    finished = resume and _is_finished(output, recipe)
+    way.processes.wait()
     for folder in (*folders, output):
         make_writable(folder)
     for place, (folder, earlier) in enumerate(zip(folders, stages, strict=True), start=1):
         yield Stage(folder, place, len(stages) + 1, done[place - 1])
         if not done[place - 1]:
-            for event in _run(earlier, data_root, folder, device, should_stop, (), held):
+            for event in _run(earlier, folder, way, ()):
                 yield event
-                if isinstance(event, RunEnded) and event.reason == "stopped":
-                    raise _stopped_before(output)
-    yield Stage(output, len(stages) + 1, len(stages) + 1)
-    for event in _run(recipe, data_root, output, device, should_stop, folders, held, keep_stopped=True):
+                if isinstance(event, RunEnded) and event.reason in ("stopped", "diverged"):
+                    raise ConfigError(event.problem) if event.problem else _stopped_before(output)
+    yield Stage(output, len(stages) + 1, len(stages) + 1, finished)
+    if finished:
+        return
+    for event in _run(recipe, output, way, folders, keep_stopped=True):
         yield event
-        if isinstance(event, RunEnded) and not event.steps:
+        if isinstance(event, RunEnded) and event.reason == "stopped" and not event.steps:
             raise _stopped_before(output)
 
 
 def _run(
-    recipe: Recipe,
-    data_root: Path,
-    output: Path,
-    device: str,
-    should_stop: Callable[[], bool],
-    teachers: Sequence[Path],
-    held: Collection[str],
-    *,
-    keep_stopped: bool = False,
+    recipe: Recipe, output: Path, way: Way, teachers: Sequence[Path], *, keep_stopped: bool = False
 ) -> Iterator[RunEvent]:
     """Trains one model and saves it; `keep_stopped` says whether also where it was stopped after some steps."""
-    tasks = build_tasks(recipe, data_root)
-    sources = load_sources(recipe, tasks, data_root, "train", also_held=held)
-    validation = load_sources(recipe, tasks, data_root, "validation")
+    tasks = build_tasks(recipe, way.data_root)
+    sources = load_sources(recipe, tasks, way.data_root, "train", also_held=way.held)
+    validation = load_sources(recipe, tasks, way.data_root, "validation")
     config = recipe.training
+    made_by = f"{fingerprint(recipe)} {rows_digest([*sources, *validation])}"
+    snapshots = Snapshots(output, made_by=made_by, every_s=config.snapshot_s)
+    _check_resume(snapshots, resume=way.resume)
     predictor = from_encoder(
         recipe.encoder,
         tasks,
         pooling=recipe.pooling,
         max_tokens=recipe.max_tokens,
-        device=device,
+        device=way.device,
         precision=config.precision,
         seed=config.seed,
     )
-    ensemble = Ensemble([load(folder, device=device) for folder in teachers], predictor) if teachers else None
-    for event in train(predictor, sources, validation, config, should_stop=should_stop, ensemble=ensemble):
-        if isinstance(event, RunEnded) and (event.reason != "stopped" or (keep_stopped and event.steps)):
-            predictor.save(output, meta=_origin(recipe, event))
+    ensemble = Ensemble([load(folder, device=way.device) for folder in teachers], predictor) if teachers else None
+    for event in train(
+        predictor,
+        sources,
+        validation,
+        config,
+        should_stop=way.should_stop,
+        ensemble=ensemble,
+        snapshots=snapshots,
+        processes=way.processes,
+    ):
+        stopped = isinstance(event, RunEnded) and event.reason == "stopped"
+        if isinstance(event, RunEnded) and way.processes.is_main:
+            if not stopped or (keep_stopped and event.steps):
+                predictor.save(output, meta=_origin(recipe, event))
+            if not stopped:
+                snapshots.clear()
         yield event
+    way.processes.wait()
+
+
+def _check_resume(snapshots: Snapshots, *, resume: bool) -> None:
+    newest = snapshots.newest()
+    if newest is not None and not resume:
+        raise ConfigError(
+            f"{newest.parent}: a run was interrupted after step {int(newest.name[5:])}; add --resume to go on, "
+            "or delete that folder to start again"
+        )
+
+
+def _is_finished(output: Path, recipe: Recipe) -> bool:
+    """Whether the model of this recipe is there, from a run that was not stopped."""
+    if not (output / "mtl.json").is_file():
+        return False
+    meta = read_meta(output)
+    run = meta.get("run")
+    return meta.get("recipe") == fingerprint(recipe) and isinstance(run, dict) and run.get("reason") != "stopped"
 
 
 def _origin(recipe: Recipe, ended: RunEnded) -> dict[str, object]:
@@ -120,7 +171,7 @@ def _origin(recipe: Recipe, ended: RunEnded) -> dict[str, object]:
 
 
 def _stopped_before(output: Path) -> ConfigError:
-    return ConfigError(f"stopped before {output} began; the same command goes on after whole teachers")
+    return ConfigError(f"stopped before {output} began; the same command with --resume goes on")
 
 
 def _is_made_by(folder: Path, recipe: Recipe) -> bool:

@@ -18,6 +18,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from mtl.data import tables
 from mtl.data.batches import Source
+from mtl.data.splits import split as divide
 from mtl.data.splits import text_key
 from mtl.errors import ConfigError
 from mtl.model.pooling import PoolingMode
@@ -25,6 +26,7 @@ from mtl.tasks import TASK_TYPES, Task, from_spec
 from mtl.tasks.base import choices, text_of
 from mtl.tasks.classification import balanced
 from mtl.training.config import TrainConfig
+from mtl.types import Example
 
 FROM_DATA = "from data"
 BALANCED = "balanced"
@@ -34,6 +36,7 @@ BALANCED = "balanced"
 class SourceSpec:
     """One data set: its files (relative to the data root), what it feeds, and where it comes from.
 
+    validation  a file, or the share of the training rows that is put aside, such as 0.2
     columns  what the file calls our columns; map: labels of the data -> labels of the task
     among    the only labels that its gold uses: scoring it restricts the choice to them
     weight   how often it is drawn, relative to its size; limit: only the first so many training rows
@@ -45,7 +48,7 @@ class SourceSpec:
 
     tasks: tuple[str, ...]
     train: str
-    validation: str | None = None
+    validation: str | float | None = None
     test: str | None = None
     columns: dict[str, str] = field(default_factory=dict)
     map: dict[str, str] = field(default_factory=dict)
@@ -62,6 +65,8 @@ class SourceSpec:
             return f"replace_mentions is {self.replace_mentions}; it must be from 0 to 1"
         if not 0 < self.weight < math.inf:
             return f"weight is {self.weight}; it must be above 0 and finite"
+        if isinstance(self.validation, (int, float)) and not 0 < self.validation < 1:
+            return f"validation is {self.validation}; say a file, or a share between 0 and 1"
         if self.limit is not None and self.limit < 1:
             return f"limit is {self.limit}; it must be 1 or more, or left out"
         return None
@@ -165,8 +170,8 @@ def _validated(values: Mapping[str, object]) -> Recipe:
     try:
         return TypeAdapter(Recipe).validate_python(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise ConfigError(f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}") from error
+        said = [f"{'.'.join(str(part) for part in one['loc'])}: {one['msg']}" for one in error.errors()]
+        raise ConfigError("; ".join(dict.fromkeys(said))) from error
 
 
 def _override(values: dict[str, object], override: str) -> None:
@@ -251,23 +256,48 @@ def load_sources(
         DataError: for a file or rows that cannot be used.
     """
     held = {*also_held, *held_out(recipe, tasks, data_root)} if split == "train" else set()
-    sources = []
-    for name, spec in recipe.sources.items():
-        chosen = [task for task in tasks if task.name in spec.tasks]
-        for task in chosen:
-            if spec.among and (task.kind != "classification" or set(spec.among) - set(task.labels)):
-                raise ConfigError(
-                    f"source {name!r}: among is {choices(spec.among)}; task {task.name!r} ({task.kind}) has "
-                    f"{choices(task.labels) or 'no labels'}"
-                )
-        path = getattr(spec, split)
-        if path is None:
-            continue
-        table = tables.read(data_root / path, columns=spec.columns)
-        rows = [row for row in tables.examples(table, chosen, rename=spec.map) if text_key(row) not in held]
-        rows = rows[: spec.limit] if split == "train" else rows
-        sources.append(Source(name, rows, spec.weight, spec.among, spec.replace_mentions))
-    return sources
+    found = (load_source(recipe, name, tasks, data_root, split, held) for name in recipe.sources)
+    return [source for source in found if source is not None]
+
+
+def load_source(
+    recipe: Recipe, name: str, tasks: Sequence[Task], data_root: Path, split: str, held: Collection[str] = ()
+) -> Source | None:
+    """One source of a recipe without the rows whose keys are in `held`; None where it has no such part.
+
+    Raises:
+        ConfigError, DataError: as `load_sources` does.
+    """
+    spec = recipe.sources[name]
+    chosen = [task for task in tasks if task.name in spec.tasks]
+    for task in chosen:
+        if spec.among and (task.kind != "classification" or set(spec.among) - set(task.labels)):
+            raise ConfigError(
+                f"source {name!r}: among is {choices(spec.among)}; task {task.name!r} ({task.kind}) has "
+                f"{choices(task.labels) or 'no labels'}"
+            )
+    path = getattr(spec, split)
+    if path is None:
+        return None
+    share = spec.validation if isinstance(spec.validation, (int, float)) else None
+    from_train = split == "train" or (split == "validation" and share is not None)
+    table = tables.read(data_root / (spec.train if from_train else path), columns=spec.columns)
+    rows: Sequence[Example] = tables.examples(table, chosen, rename=spec.map)
+    if share is not None and from_train:
+        parts = divide(rows, share=share)
+        rows = parts.train if split == "train" else parts.validation
+    rows = [row for row in rows if text_key(row) not in held]
+    rows = rows[: spec.limit] if split == "train" else rows
+    return Source(name, rows, spec.weight, spec.among, spec.replace_mentions)
+
+
+def rows_digest(sources: Sequence[Source]) -> str:
+    """Equal for the same rows with the same targets in the same order."""
+    digest = hashlib.sha256()
+    for source in sources:
+        rows = [(row.texts, sorted(row.targets.items())) for row in source.examples]
+        digest.update(repr((source.name, rows)).encode())
+    return digest.hexdigest()
 
 
 def held_out(recipe: Recipe, tasks: Sequence[Task], data_root: Path) -> set[str]:

@@ -237,6 +237,8 @@ class _Run:
         if self.problem is not None:
             self.reason = "diverged"
         elif self.reason == "stopped":
+            if self.step:
+                self._save()  # before a validation that an unbroken run would not make
             yield from self.validate()
         elif self.step < total:
             self.reason = "early"

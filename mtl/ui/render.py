@@ -92,10 +92,12 @@ def run_status(run: RunRecord | None) -> str:
     head = f"{started.policy} {learning:,} of {total:,} parameters learn, on {started.device}."
     ended = run.ended
     if ended is not None:
-        word = {"finished": "finished", "stopped": "was stopped", "early": "stopped early"}[ended.reason]
+        words = {"finished": "finished", "stopped": "was stopped", "early": "stopped early", "diverged": "had to end"}
+        word = words[ended.reason]
         text = f"**{run.name}** {word} after {ended.steps} of {started.steps} steps. "
         if isinstance(run, Run):
             text += f"It has the weights of step {ended.best_step}; choose it at the top. "
+        text += escape(ended.problem or "") + " " * bool(ended.problem)
         return text + head
     return f"**{run.name}**: step {len(steps)} of {started.steps}. {head}"
 
@@ -113,7 +115,8 @@ def run_scores(run: RunRecord | None) -> str:
                 f"<tr><td>{escape(old.task)}</td><td>{escape(metric)}</td><td class='num'>{a:.3f}</td>"
                 f"<td class='num'>{b:.3f}</td><td class='num'>{b - a:+.3f}</td></tr>"
             )
-    notes = "".join(warning(sentence) for sentence in (run.started.warnings if run.started else ()))
+    said = [*(run.started.warnings if run.started else ()), *run.notes]
+    notes = "".join(warning(sentence) for sentence in said)
     numbers = "".join(f"<th class='num'>{name}</th>" for name in ("before", "best", "gain"))
     head = f"<th>head</th><th>metric</th>{numbers}"
     return (
