@@ -82,6 +82,22 @@ def make_predictor() -> MakePredictor:
 
 
 @pytest.fixture
+def make_still(make_predictor: MakePredictor) -> MakePredictor:
+    """Builds tiny predictors without dropout: what is computed in parts is then what is computed at once."""
+
+    def make(**options: object) -> Predictor:
+        predictor = make_predictor(**options)
+        for module in predictor.model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+            if hasattr(module, "dropout_prob"):
+                module.dropout_prob = 0.0
+        return predictor
+
+    return make
+
+
+@pytest.fixture
 def predictor(make_predictor: MakePredictor) -> Predictor:
     return make_predictor()
 

@@ -6,7 +6,7 @@ Half precision; in memory, or in a file of its own where they are larger than `M
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,7 @@ from mtl.data.tokenization import TextTokenizer
 from mtl.model.multitask import MultiTaskModel
 from mtl.model.precision import Precision, autocast
 from mtl.tasks import Task
+from mtl.tasks.base import there
 from mtl.types import Encoding
 
 MEMORY_BYTES = 1 << 30
@@ -43,10 +44,19 @@ class Features:
     states    (tokens, layers * H), where a head reads tokens; lies on the CPU, maybe in a file
     """
 
-    def __init__(self, source: Source, tasks: Sequence[Task], tokenizer: TextTokenizer, model: MultiTaskModel) -> None:
+    def __init__(
+        self,
+        source: Source,
+        tasks: Sequence[Task],
+        tokenizer: TextTokenizer,
+        model: MultiTaskModel,
+        *,
+        taught: Collection[str] = (),
+    ) -> None:
+        """`taught` names further heads that read these rows."""
         self.source, self.tasks, self.tokenizer = source, tuple(tasks), tokenizer
         self.sides = max(len(row.texts) for row in source.examples)
-        names = [task.name for task in tasks]
+        names = self.names = list(dict.fromkeys([*(task.name for task in tasks), *taught]))
         self.by_token = any(_reads_tokens(model, name) for name in names)
         self.every_layer = model.reads_every_layer(names)
         self.device = model.device
@@ -73,14 +83,13 @@ class Features:
     def compute(self, model: MultiTaskModel, precision: Precision) -> Iterator[int]:
         """Runs the encoder over all rows, long ones first; yields how many are done after each batch."""
         model.eval()
-        names = [task.name for task in self.tasks]
         rows = self.lengths.reshape(-1, self.sides).max(1).tolist()
         done = 0
         for places in by_length(rows, max_tokens=max(1, BATCH_TOKENS // self.sides)):
             examples = [self.source.examples[place] for place in places]
             batch = collate(self.source.name, examples, self.tasks, self.tokenizer)
             with autocast(self.device, precision):
-                encoding = model.encode(batch.inputs.to(self.device), names)
+                encoding = model.encode(batch.inputs.to(self.device), self.names)
             texts = np.concatenate([np.asarray(places) * self.sides + side for side in range(self.sides)])
             self.sentence[torch.from_numpy(texts)] = encoding.sentence.half().cpu()
             tokens = torch.from_numpy(self._tokens(texts))
@@ -125,10 +134,11 @@ class Features:
             lengths=torch.from_numpy(lengths).to(self.device, non_blocking=True),
             longest=int(lengths.max()),
         )
-        targets = {
+        found = {
             name: values.index_select(0, tokens if self.per_token[name] else torch.from_numpy(rows))
             for name, values in self.targets.items()
         }
+        targets = {name: values for name, values in found.items() if there(values).any()}
         examples = self.source.examples
         names = tuple(examples[row].texts[side] for side in range(self.sides) for row in draw.rows)
         return Ready(draw.source, names, encoding, targets, int(lengths.sum()))
@@ -159,11 +169,13 @@ def compute(
     model: MultiTaskModel,
     precision: Precision,
     should_stop: Callable[[], bool],
+    *,
+    taught: Collection[str] = (),
 ) -> dict[str, Features] | None:
     """The features of every source; None where it was stopped before the end."""
     found: dict[str, Features] = {}
     for name, source in sources.items():
-        found[name] = Features(source, tasks[name], tokenizer, model)
+        found[name] = Features(source, tasks[name], tokenizer, model, taught=taught)
         for _ in found[name].compute(model, precision):
             if should_stop():
                 return None

@@ -179,6 +179,7 @@ class _Run:
                 self.model,
                 self.config.precision,
                 should_stop,
+                taught=self.ensemble.taught if self.ensemble is not None else (),
             )
             if found is not None:
                 self.loader.features = found
