@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from itertools import cycle
 
 import numpy as np
 
@@ -35,8 +36,11 @@ def fixed_shares(n_batches: Mapping[str, int], wanted: Mapping[str, float]) -> d
             raise ConfigError(
                 f"sampling.shares must name each source once; {name!r} is {'missing' if name in n_batches else 'none'}"
             )
-    total = sum(wanted[name] for name in n_batches)
-    return {name: wanted[name] / total for name in n_batches}
+    there = {name: wanted[name] if count else 0.0 for name, count in n_batches.items()}
+    total = sum(there.values())
+    if total <= 0:
+        raise ConfigError("no source has both rows and a share above 0; nothing can be sampled")
+    return {name: share / total for name, share in there.items()}
 
 
 def counts(share: Mapping[str, float], steps: int, limits: Mapping[str, int] | None = None) -> dict[str, int]:
@@ -86,23 +90,33 @@ def round_robin(names: Sequence[str], steps: int, limits: Mapping[str, int] | No
     return order
 
 
-def together(order: Sequence[str], tasks: Mapping[str, Collection[str]]) -> list[tuple[str, ...]]:
+def together(
+    order: Sequence[str], tasks: Mapping[str, Collection[str]], limits: Mapping[str, int] | None = None
+) -> list[tuple[str, ...]]:
     """Steps that draw one batch for every task each: `tasks` says which a source feeds.
 
     Each task draws from its own sources in the order of `order`, from the start again where it is through; there
-    are as many steps as the draws of `order` suffice for.
+    are as many steps as the draws of `order` suffice for, or fewer where a task is left without a source that is
+    under its limit.
     """
     names = list(dict.fromkeys(task for fed in tasks.values() for task in fed))
     queues = {task: [name for name in order if task in tasks[name]] for task in names}
-    places = dict.fromkeys(names, 0)
+    for task, queue in queues.items():  # a short run draws a small source not once; its task needs it all the same
+        queue.extend(name for name in tasks if task in tasks[name] and not queue)
+    turns = {task: cycle(queue) for task, queue in queues.items()}
+    left = {name: len(order) if limits is None else limits[name] for name in tasks}
     steps: list[tuple[str, ...]] = []
     drawn = 0
     while drawn < len(order):
         step: list[str] = []
         for task in names:
-            if queues[task] and not any(task in tasks[name] for name in step):
-                step.append(queues[task][places[task] % len(queues[task])])
-                places[task] += 1
+            if any(task in tasks[name] for name in step):
+                continue
+            if not any(left[name] for name in queues[task]):
+                return steps
+            name = next(name for name in turns[task] if left[name])
+            step.append(name)
+            left[name] -= 1
         steps.append(tuple(step))
         drawn += len(step)
     return steps

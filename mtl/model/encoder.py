@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor, nn
 
+from mtl.model.fused import FusedBert, fits
 from mtl.model.padding import grid
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ class Encoder(nn.Module):
     def __init__(self, backbone: PreTrainedModel) -> None:
         super().__init__()
         self.backbone = backbone
+        self.fused = FusedBert()
 
     @property
     def width(self) -> int:
@@ -45,6 +48,11 @@ class Encoder(nn.Module):
                 return found
         raise TypeError(f"{type(self.backbone).__name__} keeps its layers where mtl does not look")
 
+    def take_back_gradient(self) -> None:
+        """The step is done and its gradients were finite: memory of the largest of them is used again."""
+        if self.fused.spare.in_use:
+            self.fused.spare.take_back(self.embeddings.get_parameter("word_embeddings.weight").grad)
+
     def forward(
         self, ids: Tensor, lengths: Tensor, *, every_layer: bool = True, longest: int | None = None
     ) -> tuple[Tensor, ...]:
@@ -53,6 +61,9 @@ class Encoder(nn.Module):
         Without `every_layer` only the last. `longest` is T, looked up where it is None.
         """
         cells = grid(lengths, len(ids), longest)
+        learns = torch.is_grad_enabled() and ids.device.type == "cpu" and any(block.training for block in self.blocks)
+        if learns and fits(self.backbone):
+            return self.fused(self.backbone, ids, cells, every_layer=every_layer)
         padded = cells.padded(ids, self.backbone.config.pad_token_id or 0)
         mask = cells.valid().long()
         output = self.backbone(input_ids=padded, attention_mask=mask, output_hidden_states=every_layer)

@@ -207,15 +207,17 @@ class Famo(Balance):
         self.logits = torch.zeros(len(tasks), device=device, requires_grad=True)
         self.adam = torch.optim.Adam([self.logits], lr=settings.rate, weight_decay=1e-3)
 
-    def _factors(self, losses: Mapping[str, Tensor]) -> Tensor:
-        logs = torch.stack([losses[name].detach() for name in self.tasks]).clamp_min(1e-8)
-        part = functional.softmax(self.logits.detach(), dim=0) / logs
-        return part / part.sum()
+    def _factors(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What the gradient of each task counts; they sum to 1."""
+        share = dict(zip(self.tasks, functional.softmax(self.logits.detach(), dim=0), strict=True))
+        parts = {name: share[name] / loss.detach().clamp_min(1e-8) for name, loss in losses.items()}
+        total = torch.stack(list(parts.values())).sum()
+        return {name: part / total for name, part in parts.items()}
 
     def join(self, gradients: Mapping[str, Tensor], losses: Mapping[str, Tensor]) -> Tensor:
         """Flat gradients (P,) by objective and the losses of the step -> (P,); retention is added as it is."""
         factors = self._factors(losses)
-        rows = [factors[place] * self.fixed(name) * gradients[name] for place, name in enumerate(self.tasks)]
+        rows = [factors[name] * self.fixed(name) * row for name, row in gradients.items() if name in factors]
         kept = gradients.get(RETENTION)
         return torch.stack(rows if kept is None else [*rows, kept]).sum(0)
 
@@ -223,9 +225,13 @@ class Famo(Balance):
         return self.fixed(task) * functional.softmax(self.logits.detach(), dim=0)[self.tasks.index(task)]
 
     def follow(self, before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> None:
-        """Moves the logits by how far each loss fell on the same batches."""
+        """Moves the logits by how far each loss fell on the same batches; one that was not there stood still."""
+        still = torch.zeros((), device=self.device)
         fell = torch.stack(
-            [before[name].clamp_min(1e-8).log() - after[name].clamp_min(1e-8).log() for name in self.tasks]
+            [
+                before[name].clamp_min(1e-8).log() - after[name].clamp_min(1e-8).log() if name in after else still
+                for name in self.tasks
+            ]
         )
         with torch.enable_grad():
             (self.logits.grad,) = torch.autograd.grad(

@@ -128,7 +128,7 @@ class Sampling:
     def __post_init__(self) -> None:
         if self.method not in get_args(SamplingMethod):
             raise ConfigError(f"sampling.method is {self.method!r}; say {', '.join(get_args(SamplingMethod))}")
-        if self.temperature <= 0:
+        if not 0 < self.temperature < math.inf:
             raise ConfigError(f"sampling.temperature is {self.temperature}; it must be above 0")
         if self.temperature != 1 and self.method != "temperature":
             raise ConfigError(f"sampling.temperature is {self.temperature} and method {self.method}; say temperature")
@@ -138,12 +138,12 @@ class Sampling:
             self.shares and sum(self.shares.values()) <= 0
         ):
             raise ConfigError(f"sampling.shares are {self.shares}; they must be 0 or more, and one above 0")
-        if self.max_repeats is not None and self.max_repeats <= 0:
+        if self.max_repeats is not None and not self.max_repeats > 0:
             raise ConfigError(f"sampling.max_repeats is {self.max_repeats}; it must be above 0")
 
 
 WeightingMethod = Literal["fixed", "initial", "uncertainty", "dwa", "famo"]
-GradientMethod = Literal["pcgrad", "cagrad", "aligned_mtl", "upgrad", "mgda", "nash_mtl", "imtl_g"]
+GradientMethod = Literal["pcgrad", "cagrad", "aligned_mtl", "upgrad", "mgda", "imtl_g"]
 BalancingMethod = Literal[WeightingMethod, GradientMethod]
 
 
@@ -156,8 +156,8 @@ class Balancing:
              uncertainty  learned weights (Kendall et al. 2018), each between exp(-clamp) and exp(clamp)
              dwa          by how fast each loss fell (Liu et al. 2019, "dynamic weight average")
              famo         so that all fall alike (Liu et al. 2023, "FAMO")
-             pcgrad, cagrad, aligned_mtl, upgrad, mgda, nash_mtl, imtl_g: gradients of the tasks on the encoder are
-             joined so that they conflict less; by torchjd
+             pcgrad, cagrad, aligned_mtl, upgrad, mgda, imtl_g: gradients of the tasks on the encoder are joined
+             so that they conflict less; by torchjd
     weights      factors by task, 1 where not named, beside any method
     temperature  of dwa; window: steps that its means are taken over
     rate         of famo's logits; clamp: of uncertainty's log variances
@@ -179,7 +179,7 @@ class Balancing:
             known = ", ".join((*get_args(WeightingMethod), *get_args(GradientMethod)))
             raise ConfigError(f"balancing.method is {self.method!r}; say {known}")
         for name in ("temperature", "window", "rate", "clamp"):
-            if getattr(self, name) <= 0:
+            if not getattr(self, name) > 0:
                 raise ConfigError(f"balancing.{name} is {getattr(self, name)}; it must be above 0")
         for name, weight in self.weights.items():
             if not 0 <= weight < math.inf:
@@ -282,7 +282,7 @@ class TrainConfig:
                 raise ConfigError(f"training.{name} is {getattr(self, name)}; it must be above 0")
         if not 0 <= self.imitation <= 1:
             raise ConfigError(f"training.imitation is {self.imitation}; it must be from 0 to 1")
-        if self.snapshot_s < 0:
+        if not self.snapshot_s >= 0:
             raise ConfigError(f"training.snapshot_s is {self.snapshot_s}; it must be 0 or more")
         if self.cache not in ("auto", "off"):
             raise ConfigError(f"training.cache is {self.cache!r}; say auto or off")

@@ -26,7 +26,7 @@ class Part:
     joins: float = 0.0
 
     def learns(self, progress: float) -> bool:
-        return not self.frozen and progress >= self.joins
+        return not self.frozen and progress >= self.joins - 1e-9  # 3 * 0.1 is more than 0.3
 
 
 def parts(model: MultiTaskModel, policy: FreezePolicy) -> Iterator[Part]:

@@ -44,7 +44,12 @@ def inject(model: MultiTaskModel, policy: FreezePolicy, lora: LoRA) -> None:
 
 
 def merge(model: MultiTaskModel) -> None:
-    """Adds every adapter to the weights that it adapts and takes it away: the encoder is a plain one again."""
+    """Adds every adapter to the weights that it adapts and takes it away: the encoder is a plain one again.
+
+    A model without adapters stays as it is.
+    """
+    if importlib.util.find_spec("peft") is None:
+        return
     from peft.tuners.lora import LoraLayer
 
     backbone = model.encoder.backbone

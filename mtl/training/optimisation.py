@@ -20,7 +20,7 @@ class Optimiser:
     def __init__(
         self, model: MultiTaskModel, config: TrainConfig, extra: Sequence[nn.Parameter], *, total: int, fp16: bool
     ) -> None:
-        self.config, self.total = config, max(1, total)
+        self.config, self.total, self.encoder = config, max(1, total), model.encoder
         groups = _groups(model, config)
         if extra:
             groups.append({"params": list(extra), "lr": config.head_lr, "weight_decay": 0.0})
@@ -54,6 +54,8 @@ class Optimiser:
         else:
             self.adam.found_inf = (~norm.isfinite()).float()  # type: ignore[attr-defined]
             self.adam.step()
+        if self.encoder.fused.spare.in_use and norm.isfinite():  # on a CPU alone, where asking costs nothing
+            self.encoder.take_back_gradient()
         self.adam.zero_grad(set_to_none=True)
         return norm
 

@@ -77,18 +77,20 @@ def _order(
     draws = config.steps or max(1, round(config.epochs * epoch))
     if joint and config.steps:
         draws *= len({name for fed in tasks.values() for name in fed})
+    drawn_at_all = {name for name, count in batches.items() if count}
     limits = None
     if how.max_repeats is not None:
-        limits = {name: max(1, round(how.max_repeats * count)) for name, count in batches.items()}
+        limits = {name: int(how.max_repeats * count + 1e-9) for name, count in batches.items()}
     if how.method == "round_robin":
-        flat = sampling.round_robin([name for name in batches if batches[name]], draws, limits)
+        flat = sampling.round_robin([name for name in batches if name in drawn_at_all], draws, limits)
     else:
         if how.method == "shares":
             share = sampling.fixed_shares(batches, how.shares)
         else:
             share = sampling.shares(batches, weights, temperature=how.temperature)
+        drawn_at_all = {name for name in drawn_at_all if share[name] > 0}
         flat = sampling.plan(sampling.counts(share, draws, limits), np.random.default_rng(config.seed))
     if not joint:
         return [(name,) for name in flat]
-    steps = sampling.together(flat, tasks)
+    steps = sampling.together(flat, {name: fed for name, fed in tasks.items() if name in drawn_at_all}, limits)
     return steps[: config.steps] if config.steps else steps

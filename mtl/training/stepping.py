@@ -40,6 +40,7 @@ class Outcome:
     retention: Tensor | None = None
     imitation: Tensor | None = None
     grad_norm: Tensor | None = None
+    objectives: dict[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,7 @@ class Stepper:
                 self.average.update(step)
         self.balance.observe(outcome.losses)
         if isinstance(self.balance, Famo):
-            self.balance.follow(outcome.losses, self._losses_now(units, outcome))
+            self.balance.follow(outcome.objectives, self._objectives_now(units, outcome))
         return outcome
 
     def _units(self, loads: Sequence[Load]) -> list[Unit]:
@@ -209,6 +210,7 @@ class Stepper:
     def _joined(self, units: Sequence[Unit], outcome: Outcome) -> None:
         """Gradients of each objective apart on the encoder, then joined; heads get those of their own losses."""
         heads = [p for p in self.model.heads.parameters() if p.requires_grad]
+        shared = [p for p in self.shared if p.requires_grad]  # parts of the encoder may join later
         rows: dict[str, Tensor] = {}
         for unit in units:
             found = self._forward(unit.load)
@@ -220,27 +222,27 @@ class Stepper:
             for place, (name, loss) in enumerate(parts.items(), start=1):
                 grads = torch.autograd.grad(
                     self.optimiser.scaled(loss),
-                    [*self.shared, *heads],
+                    [*shared, *heads],
                     allow_unused=True,
                     retain_graph=place < len(parts),
                 )
-                row = torch.cat([_flat(g, p) for g, p in zip(grads, self.shared, strict=False)])
-                rows[name] = rows[name] + row if name in rows else row
-                _accumulate(heads, grads[len(self.shared) :])
+                _accumulate(heads, grads[len(shared) :])
+                if shared:
+                    row = torch.cat([_flat(g, p) for g, p in zip(grads, shared, strict=False)])
+                    rows[name] = rows[name] + row if name in rows else row
         names = [name for name in (*self.balance.tasks, RETENTION) if name in rows]
-        losses = {name: outcome.losses[name].clone() for name in self.balance.tasks}
-        self.processes.add([*(rows[name] for name in names), *losses.values()])
-        if isinstance(self.balance, (Famo, Joined)):
-            joined = self.balance.join({name: rows[name] for name in names}, losses)
-            for parameter, part in zip(self.shared, torch.split(joined, [p.numel() for p in self.shared]), strict=True):
+        self.processes.add([*(rows[name] for name in names), *outcome.objectives.values()])
+        if names and isinstance(self.balance, (Famo, Joined)):
+            joined = self.balance.join({name: rows[name] for name in names}, outcome.objectives)
+            for parameter, part in zip(shared, torch.split(joined, [p.numel() for p in shared]), strict=True):
                 parameter.grad = part.view_as(parameter) / self.processes.count  # `_share` adds them up again
 
     @torch.no_grad()
-    def _losses_now(self, units: Sequence[Unit], outcome: Outcome) -> dict[str, Tensor]:
-        """The losses of the same batches with the weights as they are after the step."""
-        now = {name: torch.zeros_like(loss) for name, loss in outcome.losses.items()}
+    def _objectives_now(self, units: Sequence[Unit], outcome: Outcome) -> dict[str, Tensor]:
+        """What is learned of each task, of the same batches, with the weights as they are after the step."""
+        now = {name: torch.zeros_like(loss) for name, loss in outcome.objectives.items()}
         for unit in units:
-            for name, loss in self._forward(unit.load).raw.items():
+            for name, loss in self._forward(unit.load).objectives.items():
                 now[name] += unit.shares[name] * loss
         self.processes.add(list(now.values()))
         return now
@@ -268,9 +270,10 @@ def _count(targets: Tensor) -> int:
 
 def _add(outcome: Outcome, found: Losses, unit: Unit) -> None:
     """Takes a unit's losses into those of the step."""
-    for name, loss in found.raw.items():
-        mine = unit.shares[name] * loss.detach()
-        outcome.losses[name] = outcome.losses[name] + mine if name in outcome.losses else mine
+    for sums, losses in ((outcome.losses, found.raw), (outcome.objectives, found.objectives)):
+        for name, loss in losses.items():
+            mine = unit.shares[name] * loss.detach()
+            sums[name] = sums[name] + mine if name in sums else mine
     for name, value in (("retention", found.kept), ("imitation", found.taught)):
         if value is not None:
             so_far = getattr(outcome, name)

@@ -73,14 +73,18 @@ def train(
         ConfigError: before the first step, where nothing can be trained or a setting names nothing; later
             where memory does not suffice for one row.
     """
-    run = _Run(predictor, sources, validation, config, teacher, ensemble, order, processes or Processes(), clock)
+    run: _Run | None = None
     try:
+        run = _Run(predictor, sources, validation, config, teacher, ensemble, order, processes or Processes(), clock)
         yield run.started()
         yield from run.prepare(snapshots, should_stop)
         yield from run.steps(should_stop)
         yield run.ended()
     finally:
-        run.loader.close()
+        if run is not None:
+            run.loader.close()
+        if config.freeze.lora is not None:
+            lora.merge(predictor.model)  # a run that was refused or dropped leaves a plain model too
 
 
 class _Run:
@@ -122,7 +126,7 @@ class _Run:
         self.stepper = Stepper(
             predictor,
             config,
-            balance_of(config.balancing, sorted(self.trained), self.device),
+            balance_of(config.balancing, sorted(self.taught), self.device),
             total=len(self.plan.order),
             teacher=self.teacher,
             ensemble=ensemble,
@@ -148,7 +152,8 @@ class _Run:
         if config.freeze.everything:
             return
         moving = {name for name in self.taught if any(p.requires_grad for p in self.model.heads[name].parameters())}
-        if not moving and not self.encoder_moves:
+        pulled = self.encoder_moves and any(config.freeze.gradient.get(name, 1.0) > 0 for name in self.taught)
+        if not moving and not pulled:
             raise ConfigError(f"nothing would learn: {config.freeze.describe()} Release the encoder or a head")
         if config.balancing.needs_every_loss and not self.encoder_moves:
             raise ConfigError(

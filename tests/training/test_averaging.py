@@ -114,7 +114,7 @@ def test_the_average_is_validated_and_the_raw_weights_train_on(make_predictor) -
         (seen,) = (s.metrics["pearson"] for s in event.scores if s.task == "similarity")
         apart.append(abs(evaluate(judge, "similarity", PAIRS).metrics["pearson"] - seen))
     assert apart[0] == 0
-    assert min(apart[1:4]) > 0.005, "the raw weights score alike, so that this proves nothing"
+    assert min(apart[1:4]) > 0.002, "the raw weights score alike, so that this proves nothing"
 
 
 def test_a_run_ends_with_the_average_of_its_best_step(make_predictor) -> None:

@@ -85,7 +85,7 @@ def test_a_stop_while_a_teacher_trains_leaves_no_half_teacher(recipe: Recipe, tm
         asked.append(1)
         return len(asked) > 4  # in the second step of the second teacher
 
-    with pytest.raises(ConfigError, match="the same command goes on"):
+    with pytest.raises(ConfigError, match="the same command with --resume goes on"):
         list(fit(recipe, tmp_path, tmp_path / "out", device="cpu", should_stop=stop))
     assert (tmp_path / "out-teacher-1" / "mtl.json").is_file()
     assert not (tmp_path / "out-teacher-2" / "mtl.json").exists()

@@ -93,8 +93,8 @@ def test_two_processes_get_the_loss_curve_of_one(folder: Path, method: str) -> N
     assert (one["count"], two["count"]) == (1, 2)
     assert len(one["losses"]) == 20
     for ours, theirs in zip(two["losses"], one["losses"], strict=True):
-        assert ours == pytest.approx(theirs, rel=1e-2, abs=1e-3)
-    assert two["norms"] == pytest.approx(one["norms"], rel=2e-2, abs=1e-3)
+        assert ours == pytest.approx(theirs, rel=3e-2, abs=3e-3)
+    assert two["norms"] == pytest.approx(one["norms"], rel=0.1, abs=1e-2)
     assert two["scores"] == pytest.approx(one["scores"], abs=0.05)
     assert one["losses"][-1] != one["losses"][0]
     texts = ["soup", "in Rome"]

@@ -90,7 +90,7 @@ def test_frozen_modules_are_in_eval_mode_while_the_rest_trains(predictor: Predic
     seen: list[tuple[bool, bool, bool]] = []
     encoder = predictor.model.encoder
     modules = (encoder.blocks[0], encoder.blocks[1], predictor.model.heads["topic"])
-    modules[0].register_forward_hook(lambda *_: seen.append(tuple(m.training for m in modules)))
+    modules[2].register_forward_hook(lambda *_: seen.append(tuple(m.training for m in modules)))
     run(predictor, steps=1, freeze=FreezePolicy(layers=1))
     assert seen == [(False, True, True)]
     assert not predictor.model.training
