@@ -103,7 +103,8 @@ def test_a_strategy_moves_its_own_tensors_and_learns_a_small_set_by_heart(
     predictor: Predictor, policy: FreezePolicy, moving, sentence: str
 ) -> None:
     before = state(predictor)
-    events(predictor, BOTH, freeze=policy, steps=300, batch_rows=8, head_lr=2e-2, encoder_lr=5e-3)
+    rate = 5e-4 if 0.0 in policy.gradient.values() else 5e-3  # what a head cannot hold in place may move away
+    events(predictor, BOTH, freeze=policy, steps=300, batch_rows=8, head_lr=2e-2, encoder_lr=rate)
     after = state(predictor)
     assert moved(before, after) == {name for name in after if name.startswith(prefixes(moving))}
     assert evaluate(predictor, "topic", TOPICS).metrics["accuracy"] == 1.0
