@@ -102,7 +102,7 @@ def together(
     names = list(dict.fromkeys(task for fed in tasks.values() for task in fed))
     queues = {task: [name for name in order if task in tasks[name]] for task in names}
     for task, queue in queues.items():  # a short run draws a small source not once; its task needs it all the same
-        queue.extend(name for name in tasks if task in tasks[name] and not queue)
+        queue.extend([name for name in tasks if task in tasks[name]] if not queue else [])
     turns = {task: cycle(queue) for task, queue in queues.items()}
     left = {name: len(order) if limits is None else limits[name] for name in tasks}
     steps: list[tuple[str, ...]] = []

@@ -59,7 +59,8 @@ class Balance:
 
     def weigh(self, losses: Mapping[str, Tensor], shares: Mapping[str, Tensor | float]) -> Tensor:
         """Losses of a part of a step, and what part of the task's targets it holds -> scalar."""
-        return torch.stack([loss * shares[name] * self.weight(name, loss) for name, loss in losses.items()]).sum()
+        counted = [loss * shares[name] * self.weight(name, loss) for name, loss in losses.items() if self.fixed(name)]
+        return torch.stack(counted).sum() if counted else torch.zeros((), device=self.device)
 
     def observe(self, losses: Mapping[str, Tensor]) -> None:
         """Takes note of the losses of a whole step."""

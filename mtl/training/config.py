@@ -208,7 +208,7 @@ class Retention:
     geometry: float = 0.5
 
     def __post_init__(self) -> None:
-        if self.cosine < 0 or self.geometry < 0:
+        if not (self.cosine >= 0 and self.geometry >= 0):
             raise ConfigError(f"retention weights are {self.cosine} and {self.geometry}; both must be 0 or more")
 
 
@@ -290,7 +290,7 @@ class TrainConfig:
             raise ConfigError(f"training.ema is {self.ema}; it must be between 0 and 1, such as 0.999")
         if not 0 <= self.warmup < 1:
             raise ConfigError(f"training.warmup is {self.warmup}; it must be from 0 to under 1")
-        if self.weight_decay < 0:
+        if not self.weight_decay >= 0:
             raise ConfigError(f"training.weight_decay is {self.weight_decay}; it must be 0 or more")
         if self.select_by not in ("mean", "worst") and "." not in self.select_by:
             raise ConfigError(f"training.select_by is {self.select_by!r}; say 'mean', 'worst' or TASK.METRIC")

@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -23,7 +23,7 @@ from mtl.data.splits import text_key
 from mtl.errors import ConfigError
 from mtl.model.pooling import PoolingMode
 from mtl.tasks import TASK_TYPES, Task, from_spec
-from mtl.tasks.base import choices, text_of
+from mtl.tasks.base import choices
 from mtl.tasks.classification import balanced
 from mtl.training.config import TrainConfig
 from mtl.types import Example
@@ -212,11 +212,14 @@ def build_tasks(recipe: Recipe, data_root: Path) -> list[Task]:
 
 def build_task(recipe: Recipe, name: str, data_root: Path) -> Task:
     """One task of a recipe, as `build_tasks` makes it."""
-    labels = _labels(recipe, name, data_root)
-    spec = {**recipe.tasks[name], "name": name, "labels": labels}
-    if spec.get("class_weights") == BALANCED:
-        spec["class_weights"] = balanced(_gold(recipe, name, data_root), [str(label) for label in labels])
-    return from_spec(spec)
+    spec = {**recipe.tasks[name], "name": name, "labels": _labels(recipe, name, data_root)}
+    if spec.get("class_weights") != BALANCED:
+        return from_spec(spec)
+    task = from_spec({**spec, "class_weights": ()})
+    mine = replace(recipe, sources={key: source for key, source in recipe.sources.items() if name in source.tasks})
+    rows = [row for source in load_sources(mine, [task], data_root, "train") for row in source.examples]
+    gold = [str(row.targets[name]) for row in rows if name in row.targets]
+    return from_spec({**spec, "class_weights": balanced(gold, task.labels)})
 
 
 def _labels(recipe: Recipe, name: str, data_root: Path) -> Sequence[str]:
@@ -230,17 +233,6 @@ def _labels(recipe: Recipe, name: str, data_root: Path) -> Sequence[str]:
             rows = tables.read(data_root / spec.train, columns=spec.columns).rows
             found |= dict.fromkeys(spec.map.get(label, label) for label in kind.labels_in(rows))
     return sorted(found)
-
-
-def _gold(recipe: Recipe, name: str, data_root: Path) -> list[str]:
-    """The label of every training row that has one, in the task's own words."""
-    found = []
-    for spec in recipe.sources.values():
-        if name in spec.tasks:
-            rows = tables.read(data_root / spec.train, columns=spec.columns).rows[: spec.limit]
-            labels = [text_of(row.get("label")) for row in rows if row.get("label") is not None]
-            found += [spec.map.get(label, label) for label in labels]
-    return found
 
 
 def load_sources(

@@ -134,6 +134,9 @@ class _Run:
         )
         self.validation = Validation(predictor, held, config, processes)
         self.probes = validation.probes(predictor, sources) if config.conflict and self.encoder_moves else {}
+        for name in config.freeze.gradient:
+            if config.freeze.gradient[name] == 0:
+                self.probes.pop(name, None)
         self.best = Best(soup=config.soup)
         self.validate_every = config.validate_every or self.plan.steps_per_epoch
         self.step = 0

@@ -1,6 +1,6 @@
 """Training in mtl beside Hugging Face Trainer: `python tests/bench/training.py ENCODER --data-root DATA`.
 
-The same work: the same encoder, rows, rows a batch, heads and optimiser; each contender in a process of its own (accelerate keeps
+The same encoder, rows, rows a batch, heads and optimiser; each contender in a process of its own (accelerate keeps
 its precision for a whole process), in rounds, so that ratios are of runs that lay beside each other. Texts are
 tokenized for Trainer before its clock starts; mtl's tokenizing and planning are inside of its own.
 
