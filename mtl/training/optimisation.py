@@ -45,13 +45,13 @@ class Optimiser:
         """Clips, moves the weights, forgets the gradients; -> the norm before clipping, a scalar on the device."""
         if self.scaler.is_enabled():
             self.scaler.unscale_(self.adam)
-        grads = [p.grad for p in self.learning if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(grads)
-        torch.nn.utils.clip_grads_with_norm_(self.learning, self.config.clip, norm)
+        norm = torch.nn.utils.get_total_norm([p.grad for p in self.learning if p.grad is not None])
         if self.scaler.is_enabled():
+            torch.nn.utils.clip_grads_with_norm_(self.learning, self.config.clip, norm)
             self.scaler.step(self.adam)
             self.scaler.update()
-        else:
+        else:  # the optimiser divides as it reads: clipping costs no pass over the gradients of its own
+            self.adam.grad_scale = (norm / self.config.clip).clamp_min(1.0)  # type: ignore[attr-defined]
             self.adam.found_inf = (~norm.isfinite()).float()  # type: ignore[attr-defined]
             self.adam.step()
         if self.encoder.fused.spare.in_use and norm.isfinite():  # on a CPU alone, where asking costs nothing

@@ -322,11 +322,13 @@ class _Run:
 
     def ended(self) -> RunEnded:
         """Gives the model its best weights, plain ones."""
+        as_it_is = self.best.state is None and self.stepper.average is None
         if self.best.state is None:
             with self._averaged():
                 self.best.state = self.weights()
         averaged = self.best.mixed(self._of_weights)
-        self.model.load_state_dict(self.best.state)
+        if not as_it_is:
+            self.model.load_state_dict(self.best.state)
         state: Mapping[str, Tensor] = self.best.state
         if self.config.freeze.lora is not None:
             lora.merge(self.model)
