@@ -28,7 +28,7 @@ TORCHJD = {
 }
 """Names of `torchjd.aggregation`, which cites the papers."""
 
-INSTALL = "pip install 'torchjd[quadprog_projector,cagrad]'"
+INSTALL = "pip install 'torchjd[quadprog-projector,cagrad]'"
 
 
 class Balance:

@@ -28,7 +28,7 @@ def cosines(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 
 def test_what_was_saved_answers_as_before(predictor: Predictor, folder: Path) -> None:
-    again = mtl.load(folder, device="cpu")
+    again = mtl.load(folder, device="cpu", precision="fp32")
     assert again.tasks == predictor.tasks
     np.testing.assert_allclose(again.encode(TEXTS), predictor.encode(TEXTS), atol=2e-3)
     for mine, theirs in zip(predictor.analyze(TEXTS), again.analyze(TEXTS), strict=True):
