@@ -93,5 +93,6 @@ def _groups(model: MultiTaskModel, config: TrainConfig) -> list[dict[str, object
     for module, rate in zip([*stack, model.heads], [*rates, config.head_lr], strict=True):
         for is_matrix, weight_decay in ((True, config.weight_decay), (False, 0.0)):
             chosen = [p for p in module.parameters() if p.requires_grad and (p.ndim > 1) == is_matrix]
-            groups.append({"params": chosen, "lr": rate, "weight_decay": weight_decay})
+            if chosen:
+                groups.append({"params": chosen, "lr": rate, "weight_decay": weight_decay})
     return groups

@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BATCH_ROWS = 32
 MAX_TOKENS = 256
 FROZEN_EPOCHS = 10
-PEAK_TFLOPS = {"H100": 989, "H200": 989, "A100": 312, "A10G": 70, "L4": 121, "T4": 65}
+PEAK_TFLOPS = {"H100": 989, "H200": 989, "A100": 312, "A10G": 70, "L40S": 362, "L4": 121, "T4": 65}
 """Dense bf16 (T4: fp16) of the makers' data sheets."""
 
 FULL = ("trainer-fp32", "trainer-bf16", "trainer-bf16-embeddings", "mtl", "mtl-embeddings")
