@@ -83,8 +83,9 @@ def fit(
     done = [_is_made_by(folder, earlier) for folder, earlier in zip(folders, stages, strict=True)]
     finished = resume and _is_finished(output, recipe)
     way.processes.wait()
-    for folder in (*folders, output):
+    for folder in (*folders, output) if way.processes.is_main else ():
         make_writable(folder)
+    way.processes.wait()
     for place, (folder, earlier) in enumerate(zip(folders, stages, strict=True), start=1):
         yield Stage(folder, place, len(stages) + 1, done[place - 1])
         if not done[place - 1]:

@@ -95,4 +95,4 @@ def _groups(model: MultiTaskModel, config: TrainConfig) -> list[dict[str, object
             chosen = [p for p in module.parameters() if p.requires_grad and (p.ndim > 1) == is_matrix]
             if chosen:
                 groups.append({"params": chosen, "lr": rate, "weight_decay": weight_decay})
-    return groups
+    return groups or [{"params": []}]  # the whole network may be frozen
