@@ -133,7 +133,9 @@ class _Run:
             processes=processes,
         )
         self.validation = Validation(predictor, held, config, processes)
-        self.probes = validation.probes(predictor, sources) if config.conflict and self.encoder_moves else {}
+        self.probes = (
+            validation.probes(predictor, sources, config.seed) if config.conflict and self.encoder_moves else {}
+        )
         for name in config.freeze.gradient:
             if config.freeze.gradient[name] == 0:
                 self.probes.pop(name, None)

@@ -51,7 +51,8 @@ class Validation:
             found = evaluate(self.predictor, name, source.examples, labels=source.among or None)
             task = self.tasks[name]
             main = found.metrics[task.metric or task.primary]
-            loss = mean_loss(self.predictor, task, source.examples[:LOSS_ROWS], self.config.precision)
+            rows = sample(source, LOSS_ROWS, self.config.seed).examples
+            loss = mean_loss(self.predictor, task, rows, self.config.precision)
             scores.append(SourceScore(source.name, name, found.metrics, main, loss))
         return scores
 
@@ -71,13 +72,14 @@ def mean_loss(predictor: Predictor, task: Task, rows: Sequence[Example], precisi
     return total / max(1, len(known))
 
 
-def probes(predictor: Predictor, sources: Sequence[Source]) -> dict[str, Batch]:
-    """A fixed batch for each task: the first rows that have a target for it."""
+def probes(predictor: Predictor, sources: Sequence[Source], seed: int) -> dict[str, Batch]:
+    """A fixed batch for each task: rows drawn once from all that have a target for it."""
     found = {}
     for task in predictor.tasks:
-        rows = [row for source in sources for row in source.examples if task.name in row.targets][:PROBE_ROWS]
+        rows = [row for source in sources for row in source.examples if task.name in row.targets]
         if rows:
-            found[task.name] = collate("", rows, [task], predictor.tokenizer)
+            drawn = sample(Source("", rows), PROBE_ROWS, seed).examples
+            found[task.name] = collate("", drawn, [task], predictor.tokenizer)
     return found
 
 

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from mtl.data.batches import Source
 from mtl.errors import ConfigError
 from mtl.evaluation.evaluate import evaluate
 from mtl.inference.predictor import Predictor
@@ -14,8 +15,11 @@ from mtl.model.encoder import Encoder
 from mtl.training import trainer
 from mtl.training.config import Balancing, Retention
 from mtl.training.events import Noted
+from mtl.training.processes import Processes
+from mtl.training.validation import Validation, mean_loss, probes
+from mtl.types import Example
 from tests.conftest import MakePredictor
-from tests.training.small import ALL, PLACES, TOPICS, ended, events, losses, same, state, steps, stream
+from tests.training.small import ALL, PLACES, TOPICS, ended, events, losses, same, settings, state, steps, stream
 
 
 def poison(predictor: Predictor, monkeypatch: pytest.MonkeyPatch, *, at: int) -> None:
@@ -151,3 +155,14 @@ def test_each_step_says_what_it_took(predictor: Predictor) -> None:
         assert event.seconds > 0
         assert event.tokens > 0
         assert event.memory > 50e6 or not trainer.memory._is_linux()
+
+
+def test_losses_and_probes_are_taken_from_all_over_a_file_that_is_sorted(predictor: Predictor) -> None:
+    rows = [Example((f"soup {i}",), {"topic": "food" if i < 500 else "law"}) for i in range(1000)]
+    (batch,) = probes(predictor, [Source("s", rows)], seed=0).values()
+    assert set(batch.targets["topic"].tolist()) == {0, 1}
+    known = settings(validation_rows=1000)
+    (score,) = Validation(predictor, [Source("s", rows)], known, Processes()).run(0).scores
+    half = [mean_loss(predictor, predictor.task("topic"), part, "fp32") for part in (rows[:500], rows[500:])]
+    assert score.loss == pytest.approx(sum(half) / 2, abs=abs(half[0] - half[1]) / 4)
+    assert abs(half[0] - half[1]) > 0.01
