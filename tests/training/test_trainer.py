@@ -18,19 +18,8 @@ from mtl.training.config import FreezePolicy, Retention, TrainConfig
 from mtl.training.events import Evaluated, RunEnded, RunEvent, RunStarted, StepEnded
 from mtl.training.retention import Teacher
 from mtl.training.trainer import train
-from mtl.types import Example, Span
-
-FOODS, LAWS = ("soup", "bread", "apple"), ("court", "judge", "trial")
-TOPICS = [
-    Example((f"{w} {i}",), {"topic": n}) for i in range(4) for n, ws in (("food", FOODS), ("law", LAWS)) for w in ws
-]
-PLACES = [
-    Example((f"in {city} {i}",), {"entities": (Span(3, 3 + len(city), "LOC"),)})
-    for i in range(4)
-    for city in ("Rome", "Oslo", "Bonn")
-]
-PAIRS = [Example((a, b), {"similarity": float(a[0] == b[0])}) for a in ("aa", "ab", "ba") for b in ("ac", "bb", "bc")]
-ALL = (Source("topics", TOPICS), Source("places", PLACES), Source("pairs", PAIRS))
+from mtl.types import Example
+from tests.training.small import ALL, PAIRS, PLACES, TOPICS
 
 
 def config(**changes) -> TrainConfig:
