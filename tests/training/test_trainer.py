@@ -18,7 +18,7 @@ from mtl.training.config import FreezePolicy, Retention, TrainConfig
 from mtl.training.events import Evaluated, RunEnded, RunEvent, RunStarted, StepEnded
 from mtl.training.retention import Teacher
 from mtl.training.trainer import train
-from mtl.types import Example
+from mtl.types import Example, Span
 from tests.training.small import ALL, PAIRS, PLACES, TOPICS
 
 
