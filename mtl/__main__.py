@@ -18,9 +18,8 @@ from mtl.errors import ConfigError, MtlError
 if TYPE_CHECKING:
     from mtl.data.batches import Source
     from mtl.data.tables import Table
-    from mtl.evaluation.conflict import Conflict
     from mtl.inference.predictor import Predictor
-    from mtl.training.events import Evaluated, RunEvent, StepEnded
+    from mtl.training.events import RunEvent
     from mtl.training.probes import Probe
     from mtl.training.recipe import Recipe
 
@@ -110,7 +109,8 @@ def compare(
     from mtl.training import verdict
     from mtl.training.compare import RunResult
     from mtl.training.compare import compare as run
-    from mtl.training.recipe import build_tasks, load_recipe, load_sources, provenance
+    from mtl.training.recipe import load_recipe, provenance
+    from mtl.training.recipe_data import build_tasks, load_sources
 
     make_writable(output)
     wanted = load_recipe(recipe, set_ or ())
@@ -190,7 +190,7 @@ def _train(recipe: Recipe, data_root: Path, output: Path, device: str, *, resume
     from mtl.training.fit import Stage, fit
     from mtl.training.probes import read_probes
     from mtl.training.processes import Launched, Processes
-    from mtl.training.recipe import build_tasks, load_sources
+    from mtl.training.recipe_data import build_tasks, load_sources
 
     processes = Processes()
     if launched_processes() > 1:
@@ -259,59 +259,10 @@ def _pairs(text: str | None) -> dict[str, str]:
 
 
 def _report(event: RunEvent) -> None:
-    from mtl.training.events import ConflictMeasured, Evaluated, Noted, RunEnded, RunStarted, StepEnded
+    from mtl.training.transcript import lines
 
-    if isinstance(event, RunStarted):
-        learning, total = sum(event.trainable.values()), sum(event.total.values())
-        typer.echo(f"{event.policy} {learning:,} of {total:,} parameters learn, {event.steps} steps on {event.device}")
-        typer.echo("shares: " + ", ".join(f"{name} {share:.1%}" for name, share in event.shares.items()))
-        for warning in event.warnings:
-            typer.echo(f"warning: {warning}")
-    elif isinstance(event, StepEnded) and (event.step % 50 == 0 or event.step == 1):
-        typer.echo(_step(event))
-    elif isinstance(event, Noted):
-        typer.echo(event.message)
-    elif isinstance(event, Evaluated):
-        typer.echo(_scores(event))
-    elif isinstance(event, ConflictMeasured):
-        typer.echo(_conflict(event.conflict))
-    elif isinstance(event, RunEnded):
-        typer.echo(f"{event.reason} after {event.steps} steps; best of step {event.best_step}")
-        if event.problem:
-            typer.echo(event.problem)
-        if event.averaged and event.best is not None:
-            steps = ", ".join(map(str, event.averaged))
-            typer.echo(f"kept the mean of the weights after steps {steps}: {event.best.composite:.4f}")
-
-
-def _step(event: StepEnded) -> str:
-    weighed = {name: f" x{event.weights[name]:.2f}" for name in event.losses if event.weights.get(name, 1.0) != 1}
-    losses = " ".join(f"{name} {loss:.3f}{weighed.get(name, '')}" for name, loss in event.losses.items())
-    kept = "" if event.retention is None else f" retention {event.retention:.3f}"
-    norm = "" if event.grad_norm is None else f" gradient {event.grad_norm:.2f}"
-    memory = f", {event.memory / 1e9:.1f} GB" if event.memory else ""
-    speed = event.tokens / max(event.seconds, 1e-9)
-    return f"step {event.step} {event.source}: {losses}{kept}{norm} ({speed:.0f} tokens/s{memory})"
-
-
-def _conflict(found: Conflict) -> str:
-    """The mean cosine of each pair of tasks, and the part where they pull apart most."""
-    said = []
-    for pair in found.pairs:
-        known = [(cosine, part) for cosine, part in zip(pair.cosines, found.parts, strict=True) if cosine == cosine]
-        if known:
-            mean, (worst, part) = sum(c for c, _ in known) / len(known), min(known)
-            said.append(f"{pair.left}/{pair.right} {mean:+.2f} (least {worst:+.2f}, {part})")
-    return f"cosine of gradients: {'; '.join(said)}"
-
-
-def _scores(event: Evaluated) -> str:
-    lines = [f"validation after step {event.step}: {event.composite:.4f}"]
-    for score in event.scores:
-        loss = "" if score.loss is None else f"; loss {score.loss:.3f}"
-        metrics = ", ".join(f"{name} {value:.4f}" for name, value in score.metrics.items())
-        lines.append(f"  {score.source} {score.task}: {metrics}{loss}")
-    return "\n".join(lines)
+    for line in lines(event):
+        typer.echo(line)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from torch.nn import functional
 from mtl.errors import ConfigError
 from mtl.training.config import Balancing
 
-RETENTION = "retention"
+RETENTION = "retention (no task)"
 """The name of the objective that is no task."""
 
 TORCHJD = {
@@ -194,8 +194,10 @@ class Joined(Balance):
 
     def join(self, gradients: Mapping[str, Tensor], losses: Mapping[str, Tensor]) -> Tensor:
         """Flat gradients (P,) by objective, retention among them -> (P,)."""
-        rows = torch.stack([self.fixed(name) * row for name, row in gradients.items()])
-        joined: Tensor = self.aggregator(rows)
+        rows = [self.fixed(name) * row for name, row in gradients.items() if self.fixed(name)]
+        if not rows:
+            return torch.zeros_like(next(iter(gradients.values())))
+        joined: Tensor = self.aggregator(torch.stack(rows))
         return joined
 
 

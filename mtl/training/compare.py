@@ -29,7 +29,8 @@ from mtl.tasks import Task
 from mtl.training.config import Balancing, FreezePolicy, TrainConfig
 from mtl.training.events import RunEvent, StepEnded
 from mtl.training.plan import step_plan
-from mtl.training.recipe import Recipe, build_tasks, load_sources, rows_digest
+from mtl.training.recipe import Recipe
+from mtl.training.recipe_data import build_tasks, load_sources, rows_digest
 from mtl.training.retention import Teacher
 from mtl.training.trainer import train
 

@@ -15,7 +15,8 @@ from mtl.training import memory
 from mtl.training.events import RunStarted, StepEnded
 from mtl.training.plan import Plan, step_plan
 from mtl.training.probes import check_probes, read_probes
-from mtl.training.recipe import Recipe, build_task, load_source, load_sources
+from mtl.training.recipe import Recipe
+from mtl.training.recipe_data import build_task, load_source, load_sources
 from mtl.training.trainer import train
 
 Found = TypeVar("Found")

@@ -20,7 +20,7 @@ from mtl.model.multitask import MultiTaskModel
 from mtl.model.precision import Precision, autocast
 from mtl.tasks import Task
 from mtl.tasks.base import there
-from mtl.types import Encoding
+from mtl.types import N_SHAPES, Encoding
 
 MEMORY_BYTES = 1 << 30
 BATCH_TOKENS = 8192
@@ -70,7 +70,7 @@ class Features:
         self.states, self.word_shape = torch.zeros(0), torch.zeros(0)
         if self.by_token:
             self.states = _room(n_tokens, self.n_layers * width)
-            self.word_shape = torch.zeros(n_tokens, 8)
+            self.word_shape = torch.zeros(n_tokens, N_SHAPES)
         self.targets: dict[str, Tensor] = {}
         self.per_token: dict[str, bool] = {}
 

@@ -13,16 +13,8 @@ from mtl.training.events import RunEnded, RunEvent
 from mtl.training.imitation import Ensemble
 from mtl.training.probes import check_probes, read_probes
 from mtl.training.processes import Processes
-from mtl.training.recipe import (
-    Recipe,
-    build_tasks,
-    fingerprint,
-    held_out,
-    load_sources,
-    provenance,
-    rows_digest,
-    teacher_recipes,
-)
+from mtl.training.recipe import Recipe, fingerprint, provenance, teacher_recipes
+from mtl.training.recipe_data import build_tasks, held_out, load_sources, rows_digest
 from mtl.training.snapshots import Snapshots
 from mtl.training.trainer import train
 
@@ -111,7 +103,7 @@ def _run(
     validation = load_sources(recipe, tasks, way.data_root, "validation")
     config = recipe.training
     made_by = f"{fingerprint(recipe)} {rows_digest([*sources, *validation])}"
-    snapshots = Snapshots(output, made_by=made_by, every_s=config.snapshot_s)
+    snapshots = Snapshots(output, made_by=made_by)
     _check_resume(snapshots, resume=way.resume)
     predictor = from_encoder(
         recipe.encoder,

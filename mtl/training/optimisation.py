@@ -50,6 +50,10 @@ class Optimiser:
             torch.nn.utils.clip_grads_with_norm_(self.learning, self.config.clip, norm)
             self.scaler.step(self.adam)
             self.scaler.update()
+        elif norm.device.type == "mps":  # its fused optimiser takes neither a scale nor a flag
+            torch.nn.utils.clip_grads_with_norm_(self.learning, self.config.clip, norm)
+            if norm.isfinite():
+                self.adam.step()
         else:  # the optimiser divides as it reads: clipping costs no pass over the gradients of its own
             self.adam.grad_scale = (norm / self.config.clip).clamp_min(1.0)  # type: ignore[attr-defined]
             self.adam.found_inf = (~norm.isfinite()).float()  # type: ignore[attr-defined]

@@ -35,12 +35,11 @@ class Snapshots:
     """The snapshots of one run, in `folder/snapshots`; the newest is kept.
 
     made_by  names the recipe and the data: another run's snapshot is not gone on from
-    every_s  seconds between two
     """
 
-    def __init__(self, folder: Path, *, made_by: str, every_s: float) -> None:
+    def __init__(self, folder: Path, *, made_by: str) -> None:
         self.folder = folder / FOLDER
-        self.made_by, self.every_s = made_by, every_s
+        self.made_by = made_by
 
     def newest(self) -> Path | None:
         """The folder of the last one, or None."""

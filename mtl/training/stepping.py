@@ -62,6 +62,15 @@ class Losses:
     taught: Tensor | None
 
 
+@dataclass(frozen=True)
+class Gathered:
+    """What a step computed before any weight moved; `rows` are flat gradients by objective, where they are joined."""
+
+    outcome: Outcome
+    units: Sequence[Unit]
+    rows: dict[str, Tensor]
+
+
 class Stepper:
     """Takes steps on a model. `parts` is in how many each batch goes through, doubled where memory runs out."""
 
@@ -100,11 +109,9 @@ class Stepper:
         """
         self._set_mode(step)
         while True:
-            try:
-                return self._take(step, loads)
-            except (torch.OutOfMemoryError, RuntimeError) as error:
-                if not is_out_of_memory(error):
-                    raise
+            gathered = self._gathered(step, loads)
+            if not self.processes.any(gathered is None):
+                return self._moved(gathered)
             largest = max((len(load.examples) for load in loads if isinstance(load, Batch)), default=1)
             if self.parts >= largest:
                 raise ConfigError(
@@ -126,7 +133,16 @@ class Stepper:
             freezing.set_train_mode(self.model, self.config.freeze, progress)
             self.stage = stage
 
-    def _take(self, step: int, loads: Sequence[Load]) -> Outcome:
+    def _gathered(self, step: int, loads: Sequence[Load]) -> Gathered | None:
+        """Losses and gradients of this process's parts of a step; None where memory ran out. Moves no weight."""
+        try:
+            return self._gather(step, loads)
+        except RuntimeError as error:  # torch.OutOfMemoryError is one
+            if not is_out_of_memory(error):
+                raise
+        return None
+
+    def _gather(self, step: int, loads: Sequence[Load]) -> Gathered:
         self.optimiser.set_rates(step)
         outcome = Outcome(
             step=step,
@@ -135,25 +151,46 @@ class Stepper:
             tokens=sum(len(load.inputs.ids) if isinstance(load, Batch) else load.tokens for load in loads),
             encoder_lr=self.config.encoder_lr * self.optimiser.risen,
         )
+        if self.processes.count > 1:
+            self._begin_at_zero(outcome, loads)
         units = self._units(loads)
+        rows: dict[str, Tensor] = {}
+        for unit in units:
+            found = self._forward(unit.load)
+            _add(outcome, found, unit)
+            if isinstance(self.balance, (Famo, Joined)):
+                self._apart(found, unit, rows)
+                continue
+            total = self.balance.weigh(found.objectives, unit.shares) if found.objectives else None
+            if found.kept is not None:
+                total = unit.of_rows * found.kept + (0 if total is None else total)
+            if total is not None and total.requires_grad:
+                self.optimiser.scaled(total).backward()  # type: ignore[no-untyped-call]
+        return Gathered(outcome, units, rows)
+
+    def _begin_at_zero(self, outcome: Outcome, loads: Sequence[Load]) -> None:
+        """All processes add up the same sums, also one that has no row of a batch, or none with a target."""
+        zero = torch.zeros((), device=self.device)
+        soft = sorted(self.ensemble.taught) if self.ensemble is not None else []
+        outcome.losses = {name: zero.clone() for load in loads for name in load.targets}
+        outcome.objectives = {name: zero.clone() for name in [*outcome.losses, *soft]}
+        outcome.retention = None if self.teacher is None else zero.clone()
+        outcome.imitation = zero.clone() if soft else None
+
+    def _moved(self, gathered: Gathered | None) -> Outcome:
+        """Joins what all processes gathered and takes the step."""
+        if gathered is None:
+            raise RuntimeError("a step without losses cannot be taken")
+        outcome, units = gathered.outcome, gathered.units
         if isinstance(self.balance, (Famo, Joined)):
-            self._joined(units, outcome)
-        else:
-            for unit in units:
-                found = self._forward(unit.load)
-                total = self.balance.weigh(found.objectives, unit.shares) if found.objectives else None
-                if found.kept is not None:
-                    total = unit.of_rows * found.kept + (0 if total is None else total)
-                _add(outcome, found, unit)
-                if total is not None and total.requires_grad:
-                    self.optimiser.scaled(total).backward()  # type: ignore[no-untyped-call]
+            self._join(self.balance, gathered.rows, outcome)
         self._share(outcome)
         with torch.no_grad():
             outcome.weights = {name: self.balance.weight(name, loss) for name, loss in outcome.losses.items()}
         if any(p.grad is not None for p in self.optimiser.learning):
             outcome.grad_norm = self.optimiser.step()
             if self.average is not None:
-                self.average.update(step)
+                self.average.update(outcome.step)
         self.balance.observe(outcome.losses)
         if isinstance(self.balance, Famo):
             self.balance.follow(outcome.objectives, self._objectives_now(units, outcome))
@@ -207,35 +244,43 @@ class Stepper:
             return self.model.encode(load.inputs.to(self.device), list(names))
         return load.encoding
 
-    def _joined(self, units: Sequence[Unit], outcome: Outcome) -> None:
-        """Gradients of each objective apart on the encoder, then joined; heads get those of their own losses."""
+    def _apart(self, found: Losses, unit: Unit, rows: dict[str, Tensor]) -> None:
+        """Adds the gradient of each objective on the encoder to its own row; heads get those of their own losses."""
         heads = [p for p in self.model.heads.parameters() if p.requires_grad]
-        shared = [p for p in self.shared if p.requires_grad]  # parts of the encoder may join later
-        rows: dict[str, Tensor] = {}
-        for unit in units:
-            found = self._forward(unit.load)
-            _add(outcome, found, unit)
-            parts = {name: unit.shares[name] * loss for name, loss in found.objectives.items()}
-            if found.kept is not None:
-                parts[RETENTION] = unit.of_rows * found.kept
-            parts = {name: loss for name, loss in parts.items() if loss.requires_grad}
-            for place, (name, loss) in enumerate(parts.items(), start=1):
-                grads = torch.autograd.grad(
-                    self.optimiser.scaled(loss),
-                    [*shared, *heads],
-                    allow_unused=True,
-                    retain_graph=place < len(parts),
-                )
-                _accumulate(heads, grads[len(shared) :])
-                if shared:
-                    row = torch.cat([_flat(g, p) for g, p in zip(grads, shared, strict=False)])
-                    rows[name] = rows[name] + row if name in rows else row
-        names = [name for name in (*self.balance.tasks, RETENTION) if name in rows]
-        self.processes.add([*(rows[name] for name in names), *outcome.objectives.values()])
-        if names and isinstance(self.balance, (Famo, Joined)):
-            joined = self.balance.join({name: rows[name] for name in names}, outcome.objectives)
+        shared = self._shared_now()
+        parts = {name: unit.shares[name] * loss for name, loss in found.objectives.items()}
+        if found.kept is not None:
+            parts[RETENTION] = unit.of_rows * found.kept
+        parts = {name: loss for name, loss in parts.items() if loss.requires_grad}
+        for place, (name, loss) in enumerate(parts.items(), start=1):
+            grads = torch.autograd.grad(
+                self.optimiser.scaled(loss), [*shared, *heads], allow_unused=True, retain_graph=place < len(parts)
+            )
+            _accumulate(heads, grads[len(shared) :])
+            if any(gradient is not None for gradient in grads[: len(shared)]):
+                row = torch.cat([_flat(g, p) for g, p in zip(grads, shared, strict=False)])
+                rows[name] = rows[name] + row if name in rows else row
+
+    def _join(self, balance: Famo | Joined, rows: dict[str, Tensor], outcome: Outcome) -> None:
+        """One gradient on the encoder, from the rows of all objectives and processes."""
+        shared = self._shared_now()
+        if not shared:
+            return
+        if self.processes.count > 1:
+            size = sum(p.numel() for p in shared)
+            pulls = self.config.freeze.gradient
+            names = [name for name in outcome.objectives if pulls.get(name, 1.0) > 0]
+            names += [RETENTION] if self.teacher is not None else []
+            rows = {name: rows.get(name, torch.zeros(size, device=self.device)) for name in names}
+            self.processes.add([*rows.values(), *outcome.objectives.values()])
+        if rows:
+            joined = balance.join(rows, outcome.objectives)
             for parameter, part in zip(shared, torch.split(joined, [p.numel() for p in shared]), strict=True):
                 parameter.grad = part.view_as(parameter) / self.processes.count  # `_share` adds them up again
+
+    def _shared_now(self) -> list[nn.Parameter]:
+        """The encoder's parameters that learn in this step: parts of it may join later."""
+        return [p for p in self.shared if p.requires_grad]
 
     @torch.no_grad()
     def _objectives_now(self, units: Sequence[Unit], outcome: Outcome) -> dict[str, Tensor]:

@@ -18,7 +18,7 @@ from mtl.data.batches import Source
 from mtl.errors import ConfigError
 from mtl.evaluation import conflict
 from mtl.inference.predictor import Predictor
-from mtl.training import features, freezing, lora, memory, resuming, validation
+from mtl.training import features, freezing, lora, resuming, validation
 from mtl.training.balancing import balance_of
 from mtl.training.config import TrainConfig
 from mtl.training.events import (
@@ -29,19 +29,16 @@ from mtl.training.events import (
     RunEnded,
     RunEvent,
     RunStarted,
-    StepEnded,
 )
 from mtl.training.imitation import Ensemble
 from mtl.training.loading import AHEAD, Loader
 from mtl.training.plan import step_plan
 from mtl.training.processes import Processes
+from mtl.training.reports import Reports
 from mtl.training.retention import Teacher
 from mtl.training.snapshots import Snapshots
-from mtl.training.stepping import Outcome, Stepper
+from mtl.training.stepping import Stepper
 from mtl.training.validation import Best, Validation
-
-REPORT_EVERY = 10
-"""Steps whose figures a GPU is asked for at once: asking for each would make every step wait for the one before."""
 
 
 def train(
@@ -146,9 +143,8 @@ class _Run:
         self.snapshots: Snapshots | None = None
         self.saved_at = clock()
         self.reason: EndReason = "finished"
-        self.problem: str | None = None
-        self.pending: list[Outcome] = []
-        self.reported_at = clock()
+        check_gradients = not self.stepper.optimiser.scaler.is_enabled()
+        self.reports = Reports(self.device, check_gradients=check_gradients, clock=clock)
 
     def _check(self) -> None:
         config = self.config
@@ -202,7 +198,8 @@ class _Run:
             yield Noted(self.step, f"Goes on after step {self.step}.")
         else:
             yield from self.validate()
-        self.saved_at = self.reported_at = self.clock()
+        self.saved_at = self.clock()
+        self.reports.start_clock()
 
     def _caches(self) -> bool:
         """Whether steps can run on outputs of the encoder that are computed once: it never moves, rows stay as
@@ -226,7 +223,7 @@ class _Run:
                 self.reason = "stopped"
                 break
             parts = self.stepper.parts
-            self.pending.append(self.stepper.take(self.step + 1, self.loader.next()))
+            self.reports.add(self.stepper.take(self.step + 1, self.loader.next()))
             self.step += 1
             if self.stepper.parts > parts:
                 yield Noted(
@@ -234,18 +231,18 @@ class _Run:
                     f"Memory ran out: each batch now goes through in {self.stepper.parts} parts; gradients add up.",
                 )
             due = self.step % self.validate_every == 0 or self.step == total
-            save = self.snapshots is not None and self.clock() - self.saved_at >= self.config.snapshot_s
-            if due or self._is_late() or self.processes.any(save):
-                yield from self.report()
-                if self.problem is not None:
-                    self.reason = "diverged"
-                    return
+            late = self.snapshots is not None and self.clock() - self.saved_at >= self.config.snapshot_s
+            save = self.processes.any(late)
+            if due or save or self.reports.due:
+                yield from self.reports.read()
+                if self.reports.problem is not None:
+                    break
             if due:
                 yield from self.validate()
-            if self.processes.any(save):
+            if save:
                 self._save()
-        yield from self.report()
-        if self.problem is not None:
+        yield from self.reports.read()
+        if self.reports.problem is not None:
             self.reason = "diverged"
         elif self.reason == "stopped":
             if self.step:
@@ -254,49 +251,8 @@ class _Run:
         elif self.step < total:
             self.reason = "early"
 
-    def _is_late(self) -> bool:
-        return self.device.type != "cuda" or len(self.pending) >= REPORT_EVERY
-
     def _out_of_patience(self) -> bool:
         return self.config.patience is not None and self.best.since >= self.config.patience
-
-    def report(self) -> Iterator[StepEnded]:
-        """Reads the figures of the steps since the last report."""
-        seconds = (self.clock() - self.reported_at) / max(1, len(self.pending))
-        held = memory.in_use(self.device)
-        for outcome in self.pending:
-            event = StepEnded(
-                step=outcome.step,
-                source=outcome.source,
-                losses={name: float(loss) for name, loss in outcome.losses.items()},
-                retention=None if outcome.retention is None else float(outcome.retention),
-                imitation=None if outcome.imitation is None else float(outcome.imitation),
-                encoder_lr=outcome.encoder_lr,
-                tokens=outcome.tokens,
-                seconds=seconds,
-                weights={name: float(weight) for name, weight in outcome.weights.items()},
-                grad_norm=None if outcome.grad_norm is None else float(outcome.grad_norm),
-                memory=held,
-            )
-            self.problem = self.problem or self._problem(event, outcome)
-            yield event
-        self.pending.clear()
-        self.reported_at = self.clock()
-
-    def _problem(self, event: StepEnded, outcome: Outcome) -> str | None:
-        """What is not finite, in words."""
-        values = {f"loss of {name}": loss for name, loss in event.losses.items()}
-        values |= {"loss of retention": event.retention or 0.0, "loss of imitation": event.imitation or 0.0}
-        if event.grad_norm is not None and not self.stepper.optimiser.scaler.is_enabled():
-            values["gradient"] = event.grad_norm
-        for name, value in values.items():
-            if not abs(value) < float("inf"):
-                return (
-                    f"The {name} was {value} at step {event.step}, in a batch of {event.source!r} that begins with "
-                    f"{outcome.first_text[:60]!r}; the run ended and its best weights are kept. "
-                    "A lower rate may help, or precision: fp32."
-                )
-        return None
 
     def validate(self) -> Iterator[RunEvent]:
         """Scores the model as it is (or its average), once a step, and keeps it where it is the best so far."""
@@ -314,13 +270,14 @@ class _Run:
         found = conflict.measure(self.model, self.probes, tasks, self.config.precision) if self.probes else None
         if found is not None:
             yield ConflictMeasured(self.step, found)
-        self.reported_at = self.clock()
+        self.reports.start_clock()
 
     def _save(self) -> None:
         if self.snapshots is not None and self.processes.is_main:
             self.snapshots.write(resuming.snapshot(self), lambda folder: resuming.write_best(self, folder))
         self.processes.wait()
-        self.saved_at = self.reported_at = self.clock()
+        self.saved_at = self.clock()
+        self.reports.start_clock()
 
     def ended(self) -> RunEnded:
         """Gives the model its best weights, plain ones."""
@@ -346,7 +303,7 @@ class _Run:
             best_step=best.step if best else self.step,
             state=state,
             averaged=averaged,
-            problem=self.problem,
+            problem=self.reports.problem,
         )
 
     def _of_weights(self, state: Mapping[str, Tensor]) -> Evaluated:

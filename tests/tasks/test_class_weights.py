@@ -22,7 +22,8 @@ from mtl.tasks import Classification, NamedEntities, Similarity, Task, from_spec
 from mtl.tasks.base import MISSING
 from mtl.tasks.classification import balanced
 from mtl.training.events import Evaluated, RunEnded
-from mtl.training.recipe import build_tasks, load_recipe
+from mtl.training.recipe import load_recipe
+from mtl.training.recipe_data import build_tasks
 from mtl.types import Example
 from tests.conftest import MakePredictor
 from tests.training.small import ALL, PLACES, TOPICS, ended, events, state

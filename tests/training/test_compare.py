@@ -18,7 +18,8 @@ from mtl.inference.predictor import Predictor, from_encoder
 from mtl.training.compare import Progress, RunResult, compare
 from mtl.training.config import FreezePolicy, TrainConfig
 from mtl.training.events import Evaluated, RunEnded, RunStarted, StepEnded
-from mtl.training.recipe import Recipe, SourceSpec, build_tasks, load_sources
+from mtl.training.recipe import Recipe, SourceSpec
+from mtl.training.recipe_data import build_tasks, load_sources
 
 CAP = 8
 ORDER = ["multi-task", "single-task topic", "single-task entities", "single-task similarity", "frozen probe"]

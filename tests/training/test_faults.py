@@ -12,10 +12,11 @@ from mtl.errors import ConfigError
 from mtl.evaluation.evaluate import evaluate
 from mtl.inference.predictor import Predictor
 from mtl.model.encoder import Encoder
-from mtl.training import trainer
+from mtl.training import memory, trainer
 from mtl.training.config import Balancing, Retention
 from mtl.training.events import Noted
 from mtl.training.processes import Processes
+from mtl.training.reports import Reports
 from mtl.training.validation import Validation, mean_loss, probes
 from mtl.types import Example
 from tests.conftest import MakePredictor
@@ -115,7 +116,7 @@ def test_another_error_is_not_taken_for_a_lack_of_memory(predictor: Predictor, m
 
 def test_figures_that_are_read_late_are_the_same(make_predictor: MakePredictor, monkeypatch) -> None:
     expected = events(make_predictor(), held=ALL[:1], validate_every=5)
-    monkeypatch.setattr(trainer._Run, "_is_late", lambda run: len(run.pending) >= 3)  # as on a GPU
+    monkeypatch.setattr(Reports, "due", property(lambda reports: len(reports._waiting) >= 3))  # as on a GPU
     found = events(make_predictor(), held=ALL[:1], validate_every=5)
     assert losses(found) == losses(expected)
     assert [e.grad_norm for e in steps(found)] == [e.grad_norm for e in steps(expected)]
@@ -154,7 +155,7 @@ def test_each_step_says_what_it_took(predictor: Predictor) -> None:
         assert event.grad_norm > 0
         assert event.seconds > 0
         assert event.tokens > 0
-        assert event.memory > 50e6 or not trainer.memory._is_linux()
+        assert event.memory > 50e6 or not memory._is_linux()
 
 
 def test_losses_and_probes_are_taken_from_all_over_a_file_that_is_sorted(predictor: Predictor) -> None:

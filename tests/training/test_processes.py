@@ -25,9 +25,9 @@ from mtl.training.fit import fit
 from mtl.training.processes import Launched, Processes
 from mtl.training.recipe import load_recipe
 
-root, method = Path(sys.argv[1]), sys.argv[2]
+root, method, rows = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 processes = Launched(cpu=True) if launched_processes() > 1 else Processes()
-recipe = load_recipe(root / "recipe.yaml", [f"training.balancing={{method: {method}}}"])
+recipe = load_recipe(root / "recipe.yaml", [f"training.balancing={{method: {method}}}", f"training.batch_rows={rows}"])
 found = {"losses": [], "scores": [], "norms": [], "count": processes.count}
 for event in fit(recipe, root, root / f"out-{processes.count}-{method}", device="cpu", processes=processes):
     if isinstance(event, StepEnded):
@@ -84,12 +84,15 @@ def launch(count: int, *words: object) -> subprocess.CompletedProcess[str]:
     return done
 
 
-@pytest.mark.parametrize("method", ["fixed", "famo"])
-def test_two_processes_get_the_loss_curve_of_one(folder: Path, method: str) -> None:
+@pytest.mark.parametrize(("method", "rows"), [("fixed", 7), ("famo", 7), ("fixed", 1), ("pcgrad", 1)])
+def test_two_processes_get_the_loss_curve_of_one(folder: Path, method: str, rows: int) -> None:
+    """With one row a batch the second process has none, and still takes part."""
     pytest.importorskip("accelerate")
+    if method == "pcgrad":
+        pytest.importorskip("torchjd")
     found = []
     for count in (1, 2):
-        launch(count, folder / "script.py", folder, method)
+        launch(count, folder / "script.py", folder, method, rows)
         found.append(json.loads((folder / f"{count}-{method}.json").read_text(encoding="utf-8")))
     one, two = found
     assert (one["count"], two["count"]) == (1, 2)

@@ -10,7 +10,8 @@ import pytest
 
 from mtl.errors import ConfigError
 from mtl.settings import ROOT
-from mtl.training.recipe import build_tasks, load_recipe, load_sources, provenance, teacher_recipes
+from mtl.training.recipe import load_recipe, provenance, teacher_recipes
+from mtl.training.recipe_data import build_tasks, load_sources
 
 DEFAULT = ROOT / "assets" / "recipes" / "default.yaml"
 RECIPE = """

@@ -40,8 +40,8 @@ WAYS: dict[str, dict[str, object]] = {
 }
 
 
-def snapshots(folder: Path, every_s: float = 0.0, made_by: str = "me") -> Snapshots:
-    return Snapshots(folder, made_by=made_by, every_s=every_s)
+def snapshots(folder: Path, made_by: str = "me") -> Snapshots:
+    return Snapshots(folder, made_by=made_by)
 
 
 def broken_after(step: int, run: Callable[[], object]) -> list[RunEvent]:

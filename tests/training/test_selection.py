@@ -13,7 +13,8 @@ from mtl.evaluation.evaluate import evaluate
 from mtl.inference.predictor import Predictor
 from mtl.training.config import Retention, TrainConfig
 from mtl.training.events import Evaluated, RunEnded, StepEnded
-from mtl.training.recipe import build_tasks, load_recipe, load_sources
+from mtl.training.recipe import load_recipe
+from mtl.training.recipe_data import build_tasks, load_sources
 from mtl.training.trainer import train
 from mtl.types import Example, Span
 
