@@ -186,6 +186,7 @@ def export(
 
 
 def _train(recipe: Recipe, data_root: Path, output: Path, device: str, *, resume: bool) -> None:
+    from mtl.model.checkpoint import read_meta
     from mtl.settings import launched_processes
     from mtl.training.fit import Stage, fit
     from mtl.training.probes import read_probes
@@ -196,7 +197,6 @@ def _train(recipe: Recipe, data_root: Path, output: Path, device: str, *, resume
     if launched_processes() > 1:
         launched = Launched(cpu=device == "cpu")
         processes, device = launched, launched.device
-    done_before = False
     stop: list[int] = []
     usual = signal.signal(signal.SIGINT, lambda *_: stop.append(1))
     try:
@@ -214,12 +214,11 @@ def _train(recipe: Recipe, data_root: Path, output: Path, device: str, *, resume
             if not isinstance(event, Stage):
                 _report(event)
                 continue
-            done_before = event.done_before
             if event.total > 1 or event.done_before:
                 typer.echo(f"model {event.place} of {event.total}: {event.folder}{' (there)' * event.done_before}")
     finally:
         signal.signal(signal.SIGINT, usual)
-    if not processes.is_main or done_before:
+    if not processes.is_main or "test" in read_meta(output):
         return
     typer.echo(f"wrote {output}; now its test figures")
     probes = read_probes(Path(recipe.probes)) if recipe.probes else []

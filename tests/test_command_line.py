@@ -115,6 +115,14 @@ training: {{steps: 3, retention: null, freeze: {{layers: 1}}}}
     assert "notes of ours | CC0" in card
     assert str(tmp_path) not in card + (output / "mtl.json").read_text(encoding="utf-8")
 
+    meta = json.loads((output / "mtl.json").read_text(encoding="utf-8"))
+    del meta["test"]  # as where a kill came before the test figures
+    (output / "mtl.json").write_text(json.dumps(meta), encoding="utf-8")
+    (output / "README.md").unlink()
+    printed = call("train", recipe, "--data-root", tmp_path, "--output", output, "--device", "cpu", "--resume")
+    assert "step 1 " not in printed
+    assert (output / "README.md").read_text(encoding="utf-8") == card
+
 
 @pytest.mark.parametrize(
     ("words", "sentence"),

@@ -129,11 +129,22 @@ class Feed:
         while self.number >= self._first + len(self._runs):
             self._first += len(self._runs)
             self._pass += 1
-            rng = np.random.default_rng([*self.key, 0, self._pass])
-            self._runs = shuffled(self.lengths, rng, max_tokens=self.max_tokens, max_rows=self.max_rows)
+            self._runs = self._runs_of(self._pass)
         rows = self._runs[self.number - self._first]
         self.number += 1
         return Draw(self.source.name, self.number - 1, tuple(rows))
+
+    def _runs_of(self, number: int) -> list[list[int]]:
+        rng = np.random.default_rng([*self.key, 0, number])
+        return shuffled(self.lengths, rng, max_tokens=self.max_tokens, max_rows=self.max_rows)
+
+    def first(self, passes: float, *, enough: int) -> int:
+        """Batches in so many passes from the beginning, or `enough`: of a part of a pass, those that stay within it."""
+        total, number = 0, 0
+        while number < passes and total < enough:
+            total += int(min(1.0, passes - number) * len(self._runs_of(number)) + 1e-9)
+            number += 1
+        return total
 
     def rng(self, draw: Draw) -> np.random.Generator:
         """What varies the rows of one draw."""

@@ -18,6 +18,9 @@ from mtl.training.config import Balancing
 RETENTION = "retention (no task)"
 """The name of the objective that is no task."""
 
+NOTHING = 1e-6
+"""A loss below this counts as 0."""
+
 TORCHJD = {
     "pcgrad": "PCGrad",
     "cagrad": "CAGrad",
@@ -74,18 +77,23 @@ class Balance:
 
 
 class Initial(Balance):
-    """Each loss over what it was when the task was first seen: tasks begin alike, whatever their units."""
+    """Each loss over what it was when the task was first seen: tasks begin alike, whatever their units.
+
+    A loss of 0 (a batch that asked for nothing) is not a first one.
+    """
 
     def __init__(self, tasks: Sequence[str], settings: Balancing, device: torch.device) -> None:
         super().__init__(tasks, settings, device)
         self.first: dict[str, Tensor] = {}
 
     def weight(self, task: str, loss: Tensor) -> Tensor | float:
-        return self.fixed(task) / self.first.get(task, loss.detach()).clamp_min(1e-8)
+        first = self.first.get(task, loss.detach())
+        return self.fixed(task) / torch.where(first > NOTHING, first, torch.ones_like(first))
 
     def observe(self, losses: Mapping[str, Tensor]) -> None:
         for name, loss in losses.items():
-            self.first.setdefault(name, loss)
+            first = self.first.get(name, loss)
+            self.first[name] = torch.where(first > NOTHING, first, loss)
 
     def state(self) -> dict[str, Tensor]:
         return dict(self.first)
@@ -197,7 +205,10 @@ class Joined(Balance):
         rows = [self.fixed(name) * row for name, row in gradients.items() if self.fixed(name)]
         if not rows:
             return torch.zeros_like(next(iter(gradients.values())))
-        joined: Tensor = self.aggregator(torch.stack(rows))
+        stacked = torch.stack(rows)
+        if not stacked.isfinite().all():
+            return stacked.sum(0)  # aggregators decompose what they are given; the step will not be taken
+        joined: Tensor = self.aggregator(stacked)
         return joined
 
 
@@ -211,10 +222,14 @@ class Famo(Balance):
         self.adam = torch.optim.Adam([self.logits], lr=settings.rate, weight_decay=1e-3)
 
     def _factors(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """What the gradient of each task counts; they sum to 1."""
+        """What the gradient of each task counts; they sum to 1. A loss of 0 has nothing to fall."""
         share = dict(zip(self.tasks, functional.softmax(self.logits.detach(), dim=0), strict=True))
-        parts = {name: share[name] / loss.detach().clamp_min(1e-8) for name, loss in losses.items()}
-        total = torch.stack(list(parts.values())).sum()
+        nothing = torch.zeros((), device=self.device)
+        parts = {
+            name: torch.where(loss.detach() > NOTHING, share[name] / loss.detach().clamp_min(NOTHING), nothing)
+            for name, loss in losses.items()
+        }
+        total = torch.stack(list(parts.values())).sum().clamp_min(1e-8)
         return {name: part / total for name, part in parts.items()}
 
     def join(self, gradients: Mapping[str, Tensor], losses: Mapping[str, Tensor]) -> Tensor:
@@ -248,7 +263,11 @@ class Famo(Balance):
     def load(self, state: Mapping[str, Tensor]) -> None:
         with torch.no_grad():
             self.logits.copy_(state["logits"])
-        self.adam.state[self.logits] = {name: value for name, value in state.items() if name != "logits"}
+        self.adam.state[self.logits] = {
+            name: value if name == "step" else value.to(self.device)
+            for name, value in state.items()
+            if name != "logits"
+        }
 
 
 _WEIGHTINGS: dict[str, type[Balance]] = {

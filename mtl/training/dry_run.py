@@ -13,11 +13,13 @@ from mtl.inference.predictor import Predictor, from_encoder
 from mtl.tasks import Task
 from mtl.training import memory
 from mtl.training.events import RunStarted, StepEnded
+from mtl.training.imitation import check_encoders
 from mtl.training.plan import Plan, step_plan
 from mtl.training.probes import check_probes, read_probes
-from mtl.training.recipe import Recipe
+from mtl.training.recipe import Recipe, teacher_recipes
 from mtl.training.recipe_data import build_task, load_source, load_sources
 from mtl.training.trainer import train
+from mtl.training.validation import check_select_by
 
 Found = TypeVar("Found")
 
@@ -112,8 +114,9 @@ def dry_run(recipe: Recipe, data_root: Path, *, device: str = "auto") -> DryRun:
     )
     plan = step_plan(sources, predictor.tokenizer, recipe.training)
     started, per_token = _measure(predictor, sources, recipe, plan)
+    n_steps = 0 if recipe.training.freeze.everything else len(plan.order)
     return DryRun(
-        started=replace(started, steps=len(plan.order), shares=plan.shares, epochs=plan.epochs),
+        started=replace(started, steps=n_steps, shares=plan.shares, epochs=plan.epochs),
         sources=tuple(_mix(source, plan) for source in sources),
         tasks=tuple(_task_mix(task, sources, plan) for task in tasks),
         validation_rows=sum(min(len(s.examples), recipe.training.validation_rows) for s in validation),
@@ -138,6 +141,8 @@ def _checked(recipe: Recipe, data_root: Path) -> list[Task]:
             problems.attempt(
                 lambda name=name, split=split: load_source(recipe, name, tasks, data_root, split)  # type: ignore[misc]
             )
+    problems.attempt(lambda: check_select_by(recipe.training.select_by, tasks))
+    problems.attempt(lambda: check_encoders(recipe.encoder, [t.encoder for t in teacher_recipes(recipe)]))
     if recipe.probes:
         problems.attempt(lambda: check_probes(read_probes(Path(recipe.probes)), tasks))
     problems.raise_any()

@@ -6,11 +6,13 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mtl.data.batches import Source
 from mtl.errors import ConfigError
 from mtl.inference.predictor import from_encoder, load
 from mtl.model.checkpoint import make_writable, read_meta
+from mtl.tasks import Task
 from mtl.training.events import RunEnded, RunEvent
-from mtl.training.imitation import Ensemble
+from mtl.training.imitation import Ensemble, check_encoders
 from mtl.training.probes import check_probes, read_probes
 from mtl.training.processes import Processes
 from mtl.training.recipe import Recipe, fingerprint, provenance, teacher_recipes
@@ -41,6 +43,23 @@ class Way:
     held: Collection[str] = field(default=())
 
 
+@dataclass(frozen=True)
+class Data:
+    """What one stage reads; `digest` is equal for equal rows."""
+
+    tasks: Sequence[Task]
+    sources: Sequence[Source]
+    validation: Sequence[Source]
+    digest: str
+
+
+def _read(recipe: Recipe, way: Way) -> Data:
+    tasks = build_tasks(recipe, way.data_root)
+    sources = load_sources(recipe, tasks, way.data_root, "train", also_held=way.held)
+    validation = load_sources(recipe, tasks, way.data_root, "validation")
+    return Data(tasks, sources, validation, rows_digest([*sources, *validation]))
+
+
 def fit(
     recipe: Recipe,
     data_root: Path,
@@ -53,16 +72,17 @@ def fit(
 ) -> Iterator[Stage | RunEvent]:
     """Trains by a recipe and saves into `output`; teachers go beside it, into `OUTPUT-teacher-1` and so on.
 
-    A teacher that is there, made by the same recipe, is not trained again. A run that is stopped keeps
-    its best so far; one that is stopped before its first step, or while a teacher trains, keeps the
+    A teacher that is there, made by the same recipe from the same rows, is not trained again. A run that is
+    stopped keeps its best so far; one that is stopped before its first step, or while a teacher trains, keeps the
     teachers before. What would end the work later is looked for before it begins.
 
     Snapshots are left in `output/snapshots` until a run is finished; with `resume` it goes on from the last one,
-    and a run that is finished is left as it is.
+    and a run that is finished is left as it is. A run that diverged keeps its best weights; a teacher's are not used.
 
     Raises:
-        ConfigError: for a recipe that cannot be trained, folders that cannot be used, a run that was interrupted
-            where `resume` is not said, or a stop before the first step of the last stage.
+        ConfigError: for a recipe that cannot be trained, folders that cannot be used or hold what another recipe or
+            other rows made, a run that was interrupted where `resume` is not said, a teacher that diverged, or a
+            stop before the first step of the last stage.
         DataError: for data or probes that cannot be read.
     """
     tasks = build_tasks(recipe, data_root)
@@ -70,10 +90,11 @@ def fit(
     if recipe.probes:
         check_probes(read_probes(Path(recipe.probes)), tasks)
     stages = teacher_recipes(recipe)
+    check_encoders(recipe.encoder, [stage.encoder for stage in stages])
     output = output.resolve()
     folders = [output.with_name(f"{output.name}-teacher-{place}") for place in range(1, len(stages) + 1)]
-    done = [_is_made_by(folder, earlier) for folder, earlier in zip(folders, stages, strict=True)]
-    finished = resume and _is_finished(output, recipe)
+    done = [_is_done(folder, earlier, way) for folder, earlier in zip(folders, stages, strict=True)]
+    finished = resume and _is_done(output, recipe, way)
     way.processes.wait()
     for folder in (*folders, output) if way.processes.is_main else ():
         make_writable(folder)
@@ -98,16 +119,12 @@ def _run(
     recipe: Recipe, output: Path, way: Way, teachers: Sequence[Path], *, keep_stopped: bool = False
 ) -> Iterator[RunEvent]:
     """Trains one model and saves it; `keep_stopped` says whether also where it was stopped after some steps."""
-    tasks = build_tasks(recipe, way.data_root)
-    sources = load_sources(recipe, tasks, way.data_root, "train", also_held=way.held)
-    validation = load_sources(recipe, tasks, way.data_root, "validation")
-    config = recipe.training
-    made_by = f"{fingerprint(recipe)} {rows_digest([*sources, *validation])}"
-    snapshots = Snapshots(output, made_by=made_by)
+    data, config = _read(recipe, way), recipe.training
+    snapshots = Snapshots(output, made_by=f"{fingerprint(recipe)} {data.digest}")
     _check_resume(snapshots, resume=way.resume)
     predictor = from_encoder(
         recipe.encoder,
-        tasks,
+        data.tasks,
         pooling=recipe.pooling,
         max_tokens=recipe.max_tokens,
         device=way.device,
@@ -117,8 +134,8 @@ def _run(
     ensemble = Ensemble([load(folder, device=way.device) for folder in teachers], predictor) if teachers else None
     for event in train(
         predictor,
-        sources,
-        validation,
+        data.sources,
+        data.validation,
         config,
         should_stop=way.should_stop,
         ensemble=ensemble,
@@ -127,8 +144,8 @@ def _run(
     ):
         stopped = isinstance(event, RunEnded) and event.reason == "stopped"
         if isinstance(event, RunEnded) and way.processes.is_main:
-            if not stopped or (keep_stopped and event.steps):
-                predictor.save(output, meta=_origin(recipe, event))
+            if event.reason in ("finished", "early") or (keep_stopped and event.steps):
+                predictor.save(output, meta={**_origin(recipe, event), "rows": data.digest})
             if not stopped:
                 snapshots.clear()
         yield event
@@ -144,13 +161,23 @@ def _check_resume(snapshots: Snapshots, *, resume: bool) -> None:
         )
 
 
-def _is_finished(output: Path, recipe: Recipe) -> bool:
-    """Whether the model of this recipe is there, from a run that was not stopped."""
-    if not (output / "mtl.json").is_file():
+def _is_done(folder: Path, recipe: Recipe, way: Way) -> bool:
+    """Whether a folder holds what this recipe makes of these rows, and no run into it is on its way.
+
+    Raises:
+        ConfigError: where something else made it.
+    """
+    if not (folder / "mtl.json").is_file() or Snapshots(folder, made_by="").newest() is not None:
         return False
-    meta = read_meta(output)
+    meta = read_meta(folder)
     run = meta.get("run")
-    return meta.get("recipe") == fingerprint(recipe) and isinstance(run, dict) and run.get("reason") != "stopped"
+    if isinstance(run, dict) and run.get("reason") == "stopped":
+        return False
+    if (meta.get("recipe"), meta.get("rows")) != (fingerprint(recipe), _read(recipe, way).digest):
+        raise ConfigError(
+            f"{folder}: was made by another recipe or with other data; choose another --output or delete it"
+        )
+    return True
 
 
 def _origin(recipe: Recipe, ended: RunEnded) -> dict[str, object]:
@@ -165,11 +192,3 @@ def _origin(recipe: Recipe, ended: RunEnded) -> dict[str, object]:
 
 def _stopped_before(output: Path) -> ConfigError:
     return ConfigError(f"stopped before {output} began; the same command with --resume goes on")
-
-
-def _is_made_by(folder: Path, recipe: Recipe) -> bool:
-    if not (folder / "mtl.json").is_file():
-        return False
-    if read_meta(folder).get("recipe") != fingerprint(recipe):
-        raise ConfigError(f"{folder}: was made by another recipe; choose another --output or delete it")
-    return True

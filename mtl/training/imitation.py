@@ -14,9 +14,25 @@ from torch import Tensor
 
 from mtl.data.batches import by_length
 from mtl.errors import ConfigError
-from mtl.inference.predictor import Predictor
+from mtl.inference.predictor import Predictor, from_encoder
 from mtl.model.precision import autocast
 from mtl.types import Tokens
+
+
+def check_encoders(student: str, teachers: Sequence[str]) -> None:
+    """Whether all of them read the same tokens, before any is trained.
+
+    Raises:
+        ConfigError: where one has another tokenizer.
+        CheckpointError: where an encoder cannot be found or read.
+    """
+    for other in sorted(set(teachers) - {student}):
+        one, two = (from_encoder(name, device="cpu").tokenizer.backend.to_str() for name in (student, other))
+        if one != two:
+            raise ConfigError(
+                f"a teacher's encoder {other!r} has another tokenizer than {student!r}, which learns from it; "
+                "take one of the same family"
+            )
 
 
 class Ensemble:

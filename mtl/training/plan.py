@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from mtl.data import sampling
-from mtl.data.batches import Source, count_batches
+from mtl.data.batches import Feed, Source, count_batches
 from mtl.data.tokenization import TextTokenizer
+from mtl.errors import ConfigError
 from mtl.training.config import TrainConfig
 
 
@@ -53,7 +54,14 @@ def step_plan(
     epoch = max(1, round(sum(batches[name] * weights[name] for name in batches)))
     if order is None:
         tasks = {s.name: {name for row in s.examples for name in row.targets} for s in sources}
-        order = _order(batches, weights, tasks, epoch, config)
+        limits = None
+        if config.sampling.max_repeats is not None:
+            feeds = {s.name: Feed(s, tokenizer, seed=config.seed, **size) for s in sources}
+            most = (config.steps or round(config.epochs * epoch)) * max(1, len(set().union(*tasks.values())))
+            limits = {name: feed.first(config.sampling.max_repeats, enough=most) for name, feed in feeds.items()}
+        order = _order(batches, weights, tasks, epoch, config, limits)
+        if not order and any(batches.values()):
+            raise ConfigError("nothing can be drawn: sampling.max_repeats allows no batch of any source; raise it")
     drawn = {name: sum(step.count(name) for step in order) for name in batches}
     total = max(1, sum(drawn.values()))
     per_step = total / max(1, len(order))
@@ -71,6 +79,7 @@ def _order(
     tasks: Mapping[str, set[str]],
     epoch: int,
     config: TrainConfig,
+    limits: Mapping[str, int] | None,
 ) -> list[tuple[str, ...]]:
     how = config.sampling
     joint = config.balancing.needs_every_loss
@@ -78,9 +87,6 @@ def _order(
     if joint and config.steps:
         draws *= len({name for fed in tasks.values() for name in fed})
     drawn_at_all = {name for name, count in batches.items() if count}
-    limits = None
-    if how.max_repeats is not None:
-        limits = {name: int(how.max_repeats * count + 1e-9) for name, count in batches.items()}
     if how.method == "round_robin":
         flat = sampling.round_robin([name for name in batches if name in drawn_at_all], draws, limits)
     else:

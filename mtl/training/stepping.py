@@ -263,6 +263,7 @@ class Stepper:
 
     def _join(self, balance: Famo | Joined, rows: dict[str, Tensor], outcome: Outcome) -> None:
         """One gradient on the encoder, from the rows of all objectives and processes."""
+        self.processes.add(list(outcome.objectives.values()))
         shared = self._shared_now()
         if not shared:
             return
@@ -272,7 +273,7 @@ class Stepper:
             names = [name for name in outcome.objectives if pulls.get(name, 1.0) > 0]
             names += [RETENTION] if self.teacher is not None else []
             rows = {name: rows.get(name, torch.zeros(size, device=self.device)) for name in names}
-            self.processes.add([*rows.values(), *outcome.objectives.values()])
+            self.processes.add(list(rows.values()))
         if rows:
             joined = balance.join(rows, outcome.objectives)
             for parameter, part in zip(shared, torch.split(joined, [p.numel() for p in shared]), strict=True):
@@ -296,6 +297,7 @@ class Stepper:
         """Adds up losses and gradients of all processes; a weight that none has a gradient for stays without."""
         if self.processes.count == 1:
             return
+        self.model.encoder.fused.spare.take_back(None)  # what comes back has rows that others read: it is not zero
         scalars = (*outcome.losses.values(), outcome.retention, outcome.imitation)
         self.processes.add([scalar for scalar in scalars if scalar is not None])
         learning = self.optimiser.learning

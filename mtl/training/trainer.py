@@ -37,7 +37,7 @@ from mtl.training.processes import Processes
 from mtl.training.reports import Reports
 from mtl.training.retention import Teacher
 from mtl.training.snapshots import Snapshots
-from mtl.training.stepping import Stepper
+from mtl.training.stepping import Stepper, is_out_of_memory
 from mtl.training.validation import Best, Validation
 
 
@@ -131,7 +131,9 @@ class _Run:
         )
         self.validation = Validation(predictor, held, config, processes)
         self.probes = (
-            validation.probes(predictor, sources, config.seed) if config.conflict and self.encoder_moves else {}
+            validation.probes(predictor, sources, config.seed, max_tokens=config.batch_tokens)
+            if config.conflict and self.encoder_moves
+            else {}
         )
         for name in config.freeze.gradient:
             if config.freeze.gradient[name] == 0:
@@ -266,11 +268,24 @@ class _Run:
                 self.best.consider(result, self.weights())
         if result is not None:
             yield result
+        yield from self._measure_conflict()
+        self.reports.start_clock()
+
+    def _measure_conflict(self) -> Iterator[RunEvent]:
+        """The conflict meter, on the fixed batches; once memory does not suffice for them, never again."""
         tasks = self.predictor.tasks
-        found = conflict.measure(self.model, self.probes, tasks, self.config.precision) if self.probes else None
+        try:
+            found = conflict.measure(self.model, self.probes, tasks, self.config.precision) if self.probes else None
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            self.probes = {}
+            yield Noted(
+                self.step, "Memory does not suffice to measure how the tasks' gradients conflict; training goes on."
+            )
+            return
         if found is not None:
             yield ConflictMeasured(self.step, found)
-        self.reports.start_clock()
 
     def _save(self) -> None:
         if self.snapshots is not None and self.processes.is_main:

@@ -72,13 +72,15 @@ def mean_loss(predictor: Predictor, task: Task, rows: Sequence[Example], precisi
     return total / max(1, len(known))
 
 
-def probes(predictor: Predictor, sources: Sequence[Source], seed: int) -> dict[str, Batch]:
-    """A fixed batch for each task: rows drawn once from all that have a target for it."""
+def probes(predictor: Predictor, sources: Sequence[Source], seed: int, *, max_tokens: int) -> dict[str, Batch]:
+    """A fixed batch for each task: rows drawn once from all that have a target for it, as many as a step would hold."""
     found = {}
     for task in predictor.tasks:
         rows = [row for source in sources for row in source.examples if task.name in row.targets]
         if rows:
             drawn = sample(Source("", rows), PROBE_ROWS, seed).examples
+            lengths = row_lengths(drawn, predictor.tokenizer)
+            drawn = drawn[: max(2, max_tokens // max(lengths))]
             found[task.name] = collate("", drawn, [task], predictor.tokenizer)
     return found
 
@@ -119,6 +121,17 @@ class Best:
             return ()
         self.best, self.state, steps = averaging.soup(self.best, self.state, self.ingredients, score)
         return steps
+
+
+def check_select_by(select_by: str, tasks: Sequence[Task]) -> None:
+    """Whether a choice of the best weights names something that is scored.
+
+    Raises:
+        ConfigError: where it does not.
+    """
+    known = [f"{task.name}.{metric}" for task in tasks for metric in task.metrics]
+    if select_by not in ("mean", "worst", *known):
+        raise ConfigError(f"training.select_by is {select_by!r}; say mean, worst or one of {', '.join(known)}")
 
 
 def composite(scores: Sequence[SourceScore], select_by: str) -> float:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
+import pytest
 import torch
 
 from mtl.data.batches import Source
 from mtl.inference.predictor import Predictor
+from mtl.model.encoder import Encoder
 from mtl.training.config import TrainConfig
 from mtl.training.events import RunEnded, RunEvent, StepEnded
 from mtl.training.trainer import train
@@ -67,3 +70,15 @@ def ended(found: Sequence[RunEvent]) -> RunEnded:
     last = found[-1]
     assert isinstance(last, RunEnded)
     return last
+
+
+def poison(monkeypatch: pytest.MonkeyPatch, *, at: int) -> None:
+    """The encoder's answer is no number from its n-th training pass on."""
+    forward, passes = Encoder.forward, [0]
+
+    def poisoned(self: Encoder, *arguments, **options):
+        found = forward(self, *arguments, **options)
+        passes[0] += self.blocks[0].training
+        return tuple(layer * math.nan for layer in found) if self.blocks[0].training and passes[0] >= at else found
+
+    monkeypatch.setattr(Encoder, "forward", poisoned)

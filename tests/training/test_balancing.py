@@ -496,3 +496,19 @@ def test_a_task_that_only_a_teacher_speaks_for_is_learned_too(make_predictor: Ma
     found = steps(events(student, ALL[:1], ensemble=teaching, balancing=balancing, steps=5))
     assert [e.losses.keys() for e in found] == [{"topic"}] * 5
     assert change(before, state(student), "heads.entities.").abs().max() > 0
+
+
+def test_initial_takes_the_first_loss_that_is_not_0() -> None:
+    found = balance("initial")
+    assert weights(found, numbers(a=0.0, b=2.0)) == {"a": 1.0, "b": 0.5}
+    found.observe(numbers(a=0.0, b=2.0))
+    assert weights(found, numbers(a=4.0, b=1.0)) == {"a": 1.0, "b": 0.5}
+    found.observe(numbers(a=4.0, b=1.0))
+    assert weights(found, numbers(a=1.0, b=9.0)) == {"a": 0.25, "b": 0.5}
+
+
+def test_famo_leaves_a_loss_of_0_out_and_the_others_as_they_were() -> None:
+    found = balance("famo")
+    rows = {"a": torch.tensor([1.0, 0.0]), "b": torch.tensor([0.0, 1.0])}
+    torch.testing.assert_close(found.join(rows, numbers(a=0.0, b=2.0)), torch.tensor([0.0, 1.0]))
+    torch.testing.assert_close(found.join(rows, numbers(a=0.0, b=0.0)), torch.tensor([0.0, 0.0]))

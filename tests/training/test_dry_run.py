@@ -129,3 +129,15 @@ def test_a_run_without_output_is_refused() -> None:
 def test_the_recipes_that_ship_can_be_read(name: str) -> None:
     recipe = load_recipe(ROOT / "assets" / "recipes" / f"{name}.yaml")
     assert recipe.training.describe().endswith(f"heads {recipe.training.head_lr:g}.")
+
+
+def test_a_network_that_is_frozen_whole_takes_no_step(recipe: Recipe, tmp_path: Path) -> None:
+    frozen = replace(recipe, training=replace(recipe.training, freeze=FreezePolicy(everything=True)))
+    found = dry_run(frozen, tmp_path, device="cpu")
+    assert (found.started.steps, found.seconds) == (0, 0.0)
+
+
+def test_a_choice_of_the_best_weights_that_names_nothing_is_a_problem(recipe: Recipe, tmp_path: Path) -> None:
+    chosen = replace(recipe, training=replace(recipe.training, select_by="topic.f7"))
+    with pytest.raises(DataError, match=r"select_by is 'topic.f7'; say mean, worst or one of topic.accuracy"):
+        dry_run(chosen, tmp_path, device="cpu")

@@ -20,23 +20,24 @@ from mtl.training.reports import Reports
 from mtl.training.validation import Validation, mean_loss, probes
 from mtl.types import Example
 from tests.conftest import MakePredictor
-from tests.training.small import ALL, PLACES, TOPICS, ended, events, losses, same, settings, state, steps, stream
-
-
-def poison(predictor: Predictor, monkeypatch: pytest.MonkeyPatch, *, at: int) -> None:
-    """The encoder's answer is no number from its n-th training pass on."""
-    forward, passes = Encoder.forward, [0]
-
-    def poisoned(self: Encoder, *arguments, **options):
-        found = forward(self, *arguments, **options)
-        passes[0] += self.blocks[0].training
-        return tuple(layer * math.nan for layer in found) if self.blocks[0].training and passes[0] >= at else found
-
-    monkeypatch.setattr(Encoder, "forward", poisoned)
+from tests.training.small import (
+    ALL,
+    PLACES,
+    TOPICS,
+    ended,
+    events,
+    losses,
+    poison,
+    same,
+    settings,
+    state,
+    steps,
+    stream,
+)
 
 
 def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_best_weights(predictor, monkeypatch) -> None:
-    poison(predictor, monkeypatch, at=6)
+    poison(monkeypatch, at=6)
     found = events(predictor, ALL[:1], held=ALL[:1], validate_every=2)
     end = ended(found)
     assert (end.reason, end.steps) == ("diverged", 6)
@@ -57,7 +58,7 @@ def test_without_validation_the_weights_before_the_bad_step_are_kept(
             weights.append(state(good))
     predictor = make_predictor()
     first_bad = 2 * 3 - 1 if method == "famo" else 3  # a step of famo draws a batch for each of two tasks
-    poison(predictor, monkeypatch, at=first_bad if method == "fixed" else 2 * 2 + 2 * 2 + 1)
+    poison(monkeypatch, at=first_bad if method == "fixed" else 2 * 2 + 2 * 2 + 1)
     end = ended(events(predictor, ALL[:2], balancing=Balancing(method=method), clip=1e9))
     assert (end.reason, end.steps) == ("diverged", 3)
     assert same(state(predictor), weights[2])
@@ -71,6 +72,34 @@ def test_a_gradient_that_is_not_finite_moves_nothing_and_is_named(predictor: Pre
     assert (end.reason, end.steps) == ("diverged", 1)
     assert "The gradient was" in end.problem
     assert same(state(predictor), before)
+
+
+@pytest.mark.parametrize("method", ["cagrad", "imtl_g", "aligned_mtl", "upgrad", "pcgrad", "mgda"])
+def test_gradients_that_are_not_finite_are_not_joined_but_named(predictor: Predictor, monkeypatch, method: str) -> None:
+    pytest.importorskip("torchjd")
+    usual = state(predictor)
+    handle = predictor.model.encoder.blocks[0].attention.self.query.weight.register_hook(lambda grad: grad * math.nan)
+    found = events(predictor, ALL[:2], balancing=Balancing(method=method))
+    handle.remove()
+    assert (ended(found).reason, ended(found).steps) == ("diverged", 1)
+    assert "The gradient was" in ended(found).problem
+    assert same(state(predictor), usual)
+
+
+def test_a_conflict_meter_that_does_not_fit_is_left_out(predictor: Predictor, monkeypatch) -> None:
+    def too_large(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("mtl.evaluation.conflict.measure", too_large)
+    found = events(predictor, held=ALL[:1], conflict=True, validate_every=3)
+    assert [e.step for e in found if isinstance(e, Noted) and "how the tasks' gradients conflict" in e.message] == [0]
+    assert ended(found).reason == "finished"
+
+
+def test_the_probes_of_the_conflict_meter_are_no_larger_than_a_batch(predictor: Predictor) -> None:
+    found = probes(predictor, ALL, 0, max_tokens=24)
+    for batch in found.values():
+        assert 2 <= len(batch.examples) <= max(2, 24 // 5)
 
 
 def short_of_memory(monkeypatch: pytest.MonkeyPatch, *, rows: int, error: Exception) -> None:
@@ -160,7 +189,7 @@ def test_each_step_says_what_it_took(predictor: Predictor) -> None:
 
 def test_losses_and_probes_are_taken_from_all_over_a_file_that_is_sorted(predictor: Predictor) -> None:
     rows = [Example((f"soup {i}",), {"topic": "food" if i < 500 else "law"}) for i in range(1000)]
-    (batch,) = probes(predictor, [Source("s", rows)], seed=0).values()
+    (batch,) = probes(predictor, [Source("s", rows)], seed=0, max_tokens=800).values()
     assert set(batch.targets["topic"].tolist()) == {0, 1}
     known = settings(validation_rows=1000)
     (score,) = Validation(predictor, [Source("s", rows)], known, Processes()).run(0).scores

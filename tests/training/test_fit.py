@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from mtl.training.config import TrainConfig
 from mtl.training.events import RunEnded, StepEnded
 from mtl.training.fit import Stage, fit
 from mtl.training.recipe import Recipe, SourceSpec
+from tests.training.small import poison
 
 
 @pytest.fixture
@@ -158,3 +160,40 @@ def test_what_would_end_the_work_later_is_told_before_it_begins(
     with pytest.raises(ConfigError, match="'notes': among is fod; task 'topic'"):
         next(iter(fit(replace(recipe, sources=among), tmp_path, tmp_path / "out", device="cpu")))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_teacher_that_diverged_is_not_taught_from(recipe: Recipe, tmp_path: Path, monkeypatch) -> None:
+    poison(monkeypatch, at=2)
+    with pytest.raises(ConfigError, match="was nan at step 2"):
+        list(fit(recipe, tmp_path, tmp_path / "out", device="cpu"))
+    assert not (tmp_path / "out-teacher-1" / "mtl.json").exists()
+    monkeypatch.undo()
+    events = list(fit(recipe, tmp_path, tmp_path / "out", device="cpu", resume=True))
+    assert [e.done_before for e in events if isinstance(e, Stage)] == [False, False, False]
+
+
+def test_a_run_that_diverged_keeps_its_best_weights(recipe: Recipe, tmp_path: Path, monkeypatch) -> None:
+    poison(monkeypatch, at=2)
+    events = list(fit(replace(recipe, teachers=()), tmp_path, tmp_path / "out", device="cpu"))
+    assert [e.reason for e in events if isinstance(e, RunEnded)] == ["diverged"]
+    assert mtl.load(tmp_path / "out").meta["run"]["reason"] == "diverged"
+    assert weights(tmp_path / "out").isfinite().all()
+
+
+def test_teachers_of_other_rows_are_refused(recipe: Recipe, tmp_path: Path) -> None:
+    list(fit(recipe, tmp_path, tmp_path / "out", device="cpu"))
+    with (tmp_path / "rows.csv").open("a", encoding="utf-8") as file:
+        file.write("bread,food\n")
+    with pytest.raises(ConfigError, match="out-teacher-1: was made by another recipe or with other data"):
+        list(fit(recipe, tmp_path, tmp_path / "out", device="cpu"))
+
+
+def test_a_teacher_of_another_family_is_refused_before_any_is_trained(recipe: Recipe, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(recipe.encoder, other)
+    settings = json.loads((other / "tokenizer.json").read_text(encoding="utf-8"))
+    settings["normalizer"]["lowercase"] = False
+    (other / "tokenizer.json").write_text(json.dumps(settings), encoding="utf-8")
+    mixed = replace(recipe, teachers=({"encoder": str(other)},))
+    with pytest.raises(ConfigError, match="other' has another tokenizer than"):
+        next(iter(fit(mixed, tmp_path, tmp_path / "out", device="cpu")))

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import get_args
 
+import numpy as np
 import pytest
 
-from mtl.data.batches import Source
+from mtl.data.batches import Feed, Source
 from mtl.data.tokenization import TextTokenizer
 from mtl.errors import ConfigError
 from mtl.training.config import Balancing, GradientMethod, Sampling, SamplingMethod
@@ -238,3 +239,22 @@ def test_sources_without_rows_alone_are_refused(tokenizer: TextTokenizer, method
 def test_a_setting_out_of_its_limits_is_named(fields: dict, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         Sampling(**fields)
+
+
+def test_a_cap_holds_row_by_row_where_passes_are_cut_into_different_numbers_of_batches(
+    tokenizer: TextTokenizer,
+) -> None:
+    random = np.random.default_rng(1)
+    examples = [Example(("a " * int(n),), {"topic": "food"}) for n in random.integers(1, 20, 2500)]
+    source = Source("many", examples)
+    config = settings(epochs=9, steps=None, batch_rows=64, batch_tokens=90, sampling=Sampling(max_repeats=3))
+    plan = step_plan([source], tokenizer, config)
+    feed = Feed(source, tokenizer, seed=config.seed, max_tokens=90, max_rows=64)
+    seen = Counter(row for _ in plan.order for row in feed.draw().rows)
+    assert len({len(feed._runs_of(number)) for number in range(3)}) > 1  # or the test shows nothing
+    assert set(seen.values()) == {3}
+
+
+def test_a_cap_under_which_nothing_is_drawn_is_refused(tokenizer: TextTokenizer) -> None:
+    with pytest.raises(ConfigError, match=r"sampling\.max_repeats allows no batch"):
+        step_plan([Source("small", rows(4, "topic"))], tokenizer, settings(sampling=Sampling(max_repeats=0.2)))

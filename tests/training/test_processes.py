@@ -107,6 +107,20 @@ def test_two_processes_get_the_loss_curve_of_one(folder: Path, method: str, rows
     assert abs(vectors[0] - vectors[1]).max() < 2e-2
 
 
+def test_words_that_only_one_process_reads_are_not_moved_by_what_is_left_of_earlier_steps(folder: Path) -> None:
+    pytest.importorskip("accelerate")
+    rows = [f"{letter},{'food' if letter < 'n' else 'law'}\n" for letter in "abcdefghijklmnopqrstuvwxyz"]
+    (folder / "topics.csv").write_text("text,label\n" + "".join(rows), encoding="utf-8")
+    found = []
+    for count in (1, 2):
+        launch(count, folder / "script.py", folder, "fixed", 2)
+        table = mtl.load(folder / f"out-{count}-fixed", precision="fp32").model.encoder.embeddings
+        found.append(table.word_embeddings.weight.detach())
+    start = mtl.load(folder / "encoder").model.encoder.embeddings.word_embeddings.weight
+    assert (found[0] - start).abs().max() > 1e-2
+    assert (found[0] - found[1]).abs().max() < 5e-3
+
+
 def test_the_command_line_runs_under_the_launcher_and_speaks_once(folder: Path) -> None:
     pytest.importorskip("accelerate")
     words = ["train", folder / "recipe.yaml", "--data-root", folder, "--output", folder / "out", "--device", "cpu"]

@@ -207,3 +207,16 @@ def test_other_rows_are_not_gone_on_with(recipe: Recipe, tmp_path: Path) -> None
         file.write("one more,law\n")
     with pytest.raises(ConfigError, match="other data"):
         list(fit(recipe, tmp_path, tmp_path / "out", device="cpu", resume=True))
+
+
+def test_a_finished_model_does_not_hide_a_newer_run_that_was_broken_off(recipe: Recipe, tmp_path: Path) -> None:
+    list(fit(recipe, tmp_path, tmp_path / "out", device="cpu"))
+    with (tmp_path / "rows.csv").open("a", encoding="utf-8") as file:
+        file.write("one more,law\n")
+    with pytest.raises(ConfigError, match="out: was made by another recipe or with other data"):
+        list(fit(recipe, tmp_path, tmp_path / "out", device="cpu", resume=True))
+    broken_after(5, lambda: fit(recipe, tmp_path, tmp_path / "out", device="cpu"))
+    found = list(fit(recipe, tmp_path, tmp_path / "out", device="cpu", resume=True))
+    assert [e.message for e in found if isinstance(e, Noted)] == ["Goes on after step 5."]
+    list(fit(recipe, tmp_path, tmp_path / "whole", device="cpu"))
+    assert same(weights(tmp_path / "out"), weights(tmp_path / "whole"))
