@@ -1,4 +1,4 @@
-"""The command line: `python -m mtl train | evaluate | compare | predict | embed | export`."""
+"""The command line: `python -m mtl train | evaluate | compare | predict | embed | export | benchmark`."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ from mtl.errors import ConfigError, MtlError
 
 if TYPE_CHECKING:
     from mtl.data.batches import Source
-    from mtl.data.tables import Table
-    from mtl.inference.predictor import Predictor
+    from mtl.inference.bulk import Verb
     from mtl.training.events import RunEvent
     from mtl.training.probes import Probe
     from mtl.training.recipe import Recipe
@@ -34,6 +33,9 @@ app = typer.Typer(
 Checkpoint = Annotated[Path, typer.Argument(help="Folder of an mtl checkpoint.")]
 # typer reads these annotations at run time, on Python 3.10 too: hence Optional and not `| None`
 Names = Annotated[Optional[str], typer.Option(help="Labels between commas.")]
+
+
+Engine = Annotated[str, typer.Option(help="local, or ray: on the cluster that RAY_ADDRESS names, or all cores here.")]
 
 
 @app.command()
@@ -139,32 +141,22 @@ def compare(
 def predict(
     checkpoint: Checkpoint,
     file: Annotated[Path, typer.Argument(help="A table with a column 'text'.")],
-    output: Annotated[Path, typer.Option(help="A .jsonl, .csv or .parquet file.")],
+    output: Annotated[Path, typer.Option(help="A .jsonl, .csv or .parquet file; with --engine ray a folder.")],
+    engine: Engine = "local",
 ) -> None:
     """Add the answer of every single-text task to each row of a table; its other columns stay."""
-    from mtl.inference.export import check_output, prediction_rows, write_rows
-
-    check_output(output)
-    predictor, table, texts = _open(checkpoint, file)
-    answers = prediction_rows(texts, predictor.analyze(texts))
-    write_rows(output, [{**row.values, **answer} for row, answer in zip(table.rows, answers, strict=True)])
-    typer.echo(f"wrote {len(texts)} rows to {output}")
+    _bulk("predict", checkpoint, file, output, engine)
 
 
 @app.command()
 def embed(
     checkpoint: Checkpoint,
     file: Annotated[Path, typer.Argument(help="A table with a column 'text'.")],
-    output: Annotated[Path, typer.Option(help="A .parquet, .jsonl or .csv file.")],
+    output: Annotated[Path, typer.Option(help="A .parquet, .jsonl or .csv file; with --engine ray a folder.")],
+    engine: Engine = "local",
 ) -> None:
     """Write the sentence vector of each row of a table."""
-    from mtl.inference.export import check_output, write_rows
-
-    check_output(output)
-    predictor, _, texts = _open(checkpoint, file)
-    vectors = predictor.encode(texts).tolist()
-    write_rows(output, [{"text": t, "vector": v} for t, v in zip(texts, vectors, strict=True)])
-    typer.echo(f"wrote {len(texts)} vectors to {output}")
+    _bulk("embed", checkpoint, file, output, engine)
 
 
 @app.command()
@@ -183,6 +175,38 @@ def export(
     make_writable(output)
     export_onnx(load(checkpoint, device="cpu", precision="fp32"), output)
     typer.echo(f"wrote {output}; try: python {output / 'use.py'} 'Maria opened a shop in Oslo.'")
+
+
+@app.command()
+def benchmark(
+    checkpoint: Checkpoint,
+    rounds: Annotated[int, typer.Option(min=1, help="How often each contender is measured.")] = 3,
+    only: Annotated[str, typer.Option(help="Cases between semicolons, such as 'short;mixed'.")] = "",
+    texts: Annotated[Optional[Path], typer.Option(help="A table with a column 'text'; else the samples.")] = None,
+    output: Annotated[Path, typer.Option(help="Folder for benchmark.json and benchmark.html.")] = Path(
+        "assets/results"
+    ),
+) -> None:
+    """Throughput, latency, maps and memory, side by side with what you would pick instead. Takes some minutes."""
+    from mtl.data import tables
+    from mtl.evaluation import benchmark as bench
+    from mtl.model.checkpoint import make_writable
+    from mtl.settings import ROOT
+    from mtl.ui.plots import benchmark_figure
+
+    make_writable(output)
+    table = tables.read(texts or ROOT / "assets" / "samples" / "sentences.csv")
+    sentences = [row.texts[0] for row in tables.examples(table, [])]
+    found = bench.run(
+        checkpoint,
+        sentences,
+        rounds=rounds,
+        cases=[case.strip() for case in only.split(";")] if only else tuple(bench.CASES),
+        on_measured=lambda case, name, _: typer.echo(f"{case}: {name} measured", err=True),
+    )
+    bench.write(found, output / bench.RESULTS_FILE)
+    benchmark_figure(found).write_html(output / "benchmark.html", include_plotlyjs="cdn")
+    typer.echo("\n".join([*bench.in_words(found), f"wrote {output / bench.RESULTS_FILE}"]))
 
 
 def _train(recipe: Recipe, data_root: Path, output: Path, device: str, *, resume: bool) -> None:
@@ -238,13 +262,24 @@ def _test(folder: Path, sources: Sequence[Source], probes: Sequence[Probe], devi
     write_card(folder, predictor, probes=probes)
 
 
-def _open(checkpoint: Path, file: Path) -> tuple[Predictor, Table, list[str]]:
-    from mtl.data import tables
+def _bulk(verb: Verb, checkpoint: Path, file: Path, output: Path, engine: str) -> None:
+    from tqdm import tqdm
+
+    from mtl.inference import bulk, ray_engine
+    from mtl.inference.export import check_output
     from mtl.inference.predictor import load
 
-    table = tables.read(file)
-    texts = [row.texts[0] for row in tables.examples(table, [])]
-    return load(checkpoint), table, texts
+    if engine not in ("local", "ray"):
+        raise ConfigError(f"--engine {engine}: unknown; say local or ray")
+    if engine == "local":
+        check_output(output)
+    found = bulk.survey(file)
+    with tqdm(total=found.rows, unit=" rows", disable=None) as bar:
+        if engine == "ray":
+            ray_engine.run(verb, checkpoint, file, output, advance=bar.update)
+        else:
+            bulk.run(verb, load(checkpoint), file, output, found, advance=bar.update)
+    typer.echo(f"wrote {found.rows} {'rows' if verb == 'predict' else 'vectors'} to {output}")
 
 
 def _pairs(text: str | None) -> dict[str, str]:

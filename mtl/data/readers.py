@@ -1,4 +1,7 @@
-"""The formats: bytes of a file -> rows. Knows no task; what is wrong with a row is gathered, not raised at once."""
+"""The formats: an open file -> rows, one after the other.
+
+Knows no task; what is wrong with a row is gathered, not raised at once.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterator
+from itertools import chain
+from typing import BinaryIO
 
 from mtl.errors import DataError
 from mtl.tasks.base import Row
@@ -38,27 +43,44 @@ class Problems:
             raise DataError("\n".join([f"{self.name}: {first} bad rows", *self.lines]))
 
 
-def _text(data: bytes, problems: Problems) -> str:
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+def _lines(file: BinaryIO, problems: Problems, *, newline: str = "\n") -> Iterator[str]:
+    """Lines with their ends, one after the other; `newline` as in `open`."""
+    start = file.read(2)
+    if start in (b"\xff\xfe", b"\xfe\xff"):
         raise DataError(f"{problems.name}: is UTF-16; save it as UTF-8 and try again")
+    file.seek(0)
+    text = io.TextIOWrapper(file, encoding="utf-8-sig", newline=newline)
     try:
-        return data.decode("utf-8-sig")
+        yield from text
     except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise DataError(
-            f"{problems.name}: line {line} is not UTF-8 (byte 0x{data[error.start]:02x}); "
-            "save the file as UTF-8 and try again"
-        ) from error
+        raise _not_utf8(text.detach(), problems) from error
+    text.detach()  # or the file would be closed with the wrapper
 
 
-def _lines(data: bytes, problems: Problems) -> list[str]:
-    """Lines as files have them; other separators of Unicode are part of the text."""
-    return _text(data, problems).replace("\r\n", "\n").split("\n")
+def _not_utf8(file: BinaryIO, problems: Problems) -> DataError:
+    file.seek(0)
+    for number, line in enumerate(file, start=1):
+        try:
+            line.decode("utf-8")
+        except UnicodeDecodeError as error:
+            return DataError(
+                f"{problems.name}: line {number} is not UTF-8 (byte 0x{line[error.start]:02x}); "
+                "save the file as UTF-8 and try again"
+            )
+    return DataError(f"{problems.name}: is not UTF-8; save the file as UTF-8 and try again")
 
 
-def _delimited(data: bytes, problems: Problems, delimiter: str) -> Iterator[Row]:
+def _filled(file: BinaryIO, problems: Problems) -> Iterator[str]:
+    """Lines that hold something, without their ends; other separators of Unicode are part of the text."""
+    for line in _lines(file, problems):
+        bare = line.removesuffix("\n").removesuffix("\r")
+        if bare.strip():
+            yield bare
+
+
+def _delimited(file: BinaryIO, problems: Problems, delimiter: str) -> Iterator[Row]:
     csv.field_size_limit(10_000_000)
-    reader = csv.reader(io.StringIO(_text(data, problems), newline=""), delimiter=delimiter, strict=True)
+    reader = csv.reader(_lines(file, problems, newline=""), delimiter=delimiter, strict=True)
     try:
         header = [name.strip() for name in next(reader, [])]
         if len(set(header)) != len(header):
@@ -81,29 +103,25 @@ def _delimited(data: bytes, problems: Problems, delimiter: str) -> Iterator[Row]
         ) from error
 
 
-def _csv(data: bytes, problems: Problems) -> Iterator[Row]:
+def _csv(file: BinaryIO, problems: Problems) -> Iterator[Row]:
     """Commas, or what the first line has in their place: some spreadsheets write semicolons or tabs."""
-    first = data.split(b"\n", 1)[0]
+    first = file.readline()
+    file.seek(0)
     found = next((mark for mark in (",", ";", "\t") if mark.encode() in first), ",")
-    return _delimited(data, problems, found)
+    return _delimited(file, problems, found)
 
 
-def _txt(data: bytes, problems: Problems) -> Iterator[Row]:
+def _txt(file: BinaryIO, problems: Problems) -> Iterator[Row]:
     """One text a line."""
-    texts = [line for line in _lines(data, problems) if line.strip()]
-    return (Row(number, {"text": text}) for number, text in enumerate(texts, start=1))
+    return (Row(number, {"text": text}) for number, text in enumerate(_filled(file, problems), start=1))
 
 
-def _tsv(data: bytes, problems: Problems) -> Iterator[Row]:
-    return _delimited(data, problems, "\t")
+def _tsv(file: BinaryIO, problems: Problems) -> Iterator[Row]:
+    return _delimited(file, problems, "\t")
 
 
-def _jsonl(data: bytes, problems: Problems) -> Iterator[Row]:
-    number = 0
-    for line in _lines(data, problems):
-        if not line.strip():
-            continue
-        number += 1
+def _jsonl(file: BinaryIO, problems: Problems) -> Iterator[Row]:
+    for number, line in enumerate(_filled(file, problems), start=1):
         try:
             values = json.loads(line)
         except (ValueError, RecursionError) as error:
@@ -115,24 +133,27 @@ def _jsonl(data: bytes, problems: Problems) -> Iterator[Row]:
         yield Row(number, values)
 
 
-def _parquet(data: bytes, problems: Problems) -> Iterator[Row]:
+def _parquet(file: BinaryIO, problems: Problems) -> Iterator[Row]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    number = 0
     try:
-        rows = pq.read_table(io.BytesIO(data)).to_pylist()
+        for batch in pq.ParquetFile(file).iter_batches(batch_size=4096):
+            for values in batch.to_pylist():
+                number += 1
+                yield Row(number, values)
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         raise DataError(f"{problems.name}: is no Parquet file, or one that cannot be read ({error})") from error
-    for number, values in enumerate(rows, start=1):
-        yield Row(number, values)
 
 
-def _conll(data: bytes, problems: Problems) -> Iterator[Row]:
+def _conll(file: BinaryIO, problems: Problems) -> Iterator[Row]:
     """Word first, tag last, blank line between sentences; -DOCSTART- lines and # comments are passed over."""
     number = 0
     tokens: list[str] = []
     tags: list[str] = []
-    for place, line in enumerate([*_lines(data, problems), ""], start=1):
+    for place, raw in enumerate(chain(_lines(file, problems), [""]), start=1):
+        line = raw.removesuffix("\n").removesuffix("\r")
         cells = line.split("\t") if "\t" in line else line.split()
         if not line.strip() or line.startswith("-DOCSTART-"):
             if tokens:
@@ -148,13 +169,9 @@ def _conll(data: bytes, problems: Problems) -> Iterator[Row]:
             problems.add(f"row {number + 1} (line {place}): {line[:40]!r}; expected a word and a tag")
 
 
-def _marked(data: bytes, problems: Problems) -> Iterator[Row]:
+def _marked(file: BinaryIO, problems: Problems) -> Iterator[Row]:
     """A label, a tab, and a text whose entities are marked [like this](TYPE); the label may be left out."""
-    number = 0
-    for line in _lines(data, problems):
-        if not line.strip():
-            continue
-        number += 1
+    for number, line in enumerate(_filled(file, problems), start=1):
         label, tab, marked = line.partition("\t")
         text, spans = parse_marks(marked if tab else label)
         yield Row(number, {"text": text, "spans": spans, "label": label if tab else None})
@@ -171,7 +188,7 @@ def parse_marks(marked: str) -> tuple[str, list[dict[str, object]]]:
     return text + marked[place:], spans
 
 
-READERS: dict[str, Callable[[bytes, Problems], Iterator[Row]]] = {
+READERS: dict[str, Callable[[BinaryIO, Problems], Iterator[Row]]] = {
     ".csv": _csv,
     ".tsv": _tsv,
     ".jsonl": _jsonl,

@@ -7,10 +7,13 @@ collected: the first ten come back in one `DataError`, each with row, column, va
 from __future__ import annotations
 
 import gzip
+import io
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import BinaryIO, cast
 
 from mtl.data.readers import READERS, Problems
 from mtl.data.tokenization import without_surrogates
@@ -45,31 +48,45 @@ def read(
             a column that is not there, or a file without rows.
     """
     path = Path(path)
+    problems = Problems(path.name)
+    rows = list(islice(_rows(path, problems, max_bytes), limit))
+    problems.raise_any()
+    if not rows or not any(row.values for row in rows):
+        raise DataError(f"{path.name}: has no rows")
+    table = Table(path, tuple(dict.fromkeys(name for row in rows for name in row.values)), tuple(rows))
+    return renamed_columns(table, columns or {})
+
+
+def stream(path: str | Path) -> Iterator[Row]:
+    """The rows of a table, one after the other, in flat memory.
+
+    Raises:
+        DataError: as `read` does, when the first row is asked for; for bad rows after the last one.
+    """
+    path = Path(path)
+    problems = Problems(path.name)
+    yield from _rows(path, problems, None)
+    problems.raise_any()
+
+
+def _rows(path: Path, problems: Problems, max_bytes: int | None) -> Iterator[Row]:
     suffix = (path.with_suffix("") if path.suffix == ".gz" else path).suffix.lower()
     if not path.is_file():
         raise DataError(f"{path}: no such file")
     if suffix not in READERS:
         raise DataError(f"{path.name}: unknown ending {suffix!r}; use one of {', '.join(READERS)}, each also .gz")
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            data = file.read(-1 if max_bytes is None else max_bytes + 1)
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as opened:
+            file = cast(BinaryIO, opened)
+            if max_bytes is not None:
+                file = io.BytesIO(file.read(max_bytes + 1))
+                if len(file.getvalue()) > max_bytes:
+                    raise DataError(f"{path.name}: is larger than {max_bytes // 1_000_000} MB when unpacked; split it")
+            yield from READERS[suffix](file, problems)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(
             f"{path.name}: cannot be unpacked ({error}); the file may be cut short, copy it again"
         ) from error
-    if max_bytes is not None and len(data) > max_bytes:
-        raise DataError(f"{path.name}: is larger than {max_bytes // 1_000_000} MB when unpacked; split it")
-    problems = Problems(path.name)
-    rows = []
-    for row in READERS[suffix](data, problems):
-        rows.append(row)
-        if limit is not None and len(rows) >= limit:
-            break
-    problems.raise_any()
-    if not rows or not any(row.values for row in rows):
-        raise DataError(f"{path.name}: has no rows")
-    table = Table(path, tuple(dict.fromkeys(name for row in rows for name in row.values)), tuple(rows))
-    return renamed_columns(table, columns or {})
 
 
 def renamed_columns(table: Table, columns: Mapping[str, str]) -> Table:

@@ -8,27 +8,25 @@ from __future__ import annotations
 import copy
 import json
 import tempfile
-from collections.abc import Collection, Mapping, Sequence
+import threading
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn import functional
 
-from mtl.data.batches import by_length
 from mtl.data.tokenization import TextTokenizer
 from mtl.errors import CheckpointError, ConfigError
+from mtl.inference.packed import PackedModel, Watch, pack
+from mtl.inference.passes import Pass, Reader
 from mtl.model import checkpoint
 from mtl.model.encoder import Encoder
 from mtl.model.multitask import MultiTaskModel
 from mtl.model.pooling import Pooling, PoolingMode
-from mtl.model.precision import Precision, autocast, device_of
+from mtl.model.precision import Precision, compute_type, device_of
 from mtl.tasks import Task, from_spec
-from mtl.types import Analysis, Encoding, Prediction, Tokens
-
-BATCH_TOKENS = 4096
-"""Padded tokens of one inference batch: bounds memory, however large the input."""
+from mtl.types import Analysis
 
 PER_CALL_SETTINGS = (
     "is_local",
@@ -57,13 +55,19 @@ class Predictor:
         tokenizer_files: Mapping[str, bytes],
         meta: Mapping[str, object] | None = None,
         precision: Precision = "auto",
+        packed: bool = True,
     ) -> None:
+        """`packed` False takes the plain path where the packed one (`mtl.inference.packed`) would serve."""
         self.model = model.eval()
         self.tokenizer = tokenizer
         self.tasks = tuple(tasks)
         self.tokenizer_files = dict(tokenizer_files)
         self.meta = dict(meta or {})
         self.precision: Precision = precision
+        self.packed = packed
+        self._packing = threading.Lock()
+        self._packed: PackedModel | None = None
+        self._watch = Watch(self.model)
 
     def task(self, name: str) -> Task:
         """The task of that name.
@@ -94,7 +98,15 @@ class Predictor:
         """
         if isinstance(texts, str):
             raise TypeError("texts is one string; pass a list of texts")
-        return self._run([(text,) for text in texts], self._chosen(tasks, 1))
+        return list(self._pass(self.chosen(tasks, 1))((text,) for text in texts))
+
+    def stream(self, texts: Iterable[str], tasks: Collection[str] | None = None) -> Iterator[Analysis]:
+        """`analyze` of texts that need not fit into memory: reads some thousands at a time, yields in their order.
+
+        Raises:
+            ConfigError: as `analyze` does, when the first is asked for.
+        """
+        yield from self._pass(self.chosen(tasks, 1))((text,) for text in texts)
 
     def analyze_pairs(
         self, left: Sequence[str], right: Sequence[str], tasks: Collection[str] | None = None
@@ -106,7 +118,7 @@ class Predictor:
         """
         if len(left) != len(right):
             raise ConfigError(f"pairs need two lists of one length, got {len(left)} and {len(right)} texts")
-        return self._run(list(zip(left, right, strict=True)), self._chosen(tasks, 2))
+        return list(self._pass(self.chosen(tasks, 2))(zip(left, right, strict=True)))
 
     def copy(self) -> Predictor:
         """A predictor with weights of its own: training it leaves this one as it is."""
@@ -117,6 +129,7 @@ class Predictor:
             tokenizer_files=self.tokenizer_files,
             meta=self.meta,
             precision=self.precision,
+            packed=self.packed,
         )
 
     def add_task(self, task: Task) -> None:
@@ -139,7 +152,12 @@ class Predictor:
         )
         return folder
 
-    def _chosen(self, names: Collection[str] | None, n_texts: int) -> list[Task]:
+    def chosen(self, names: Collection[str] | None, n_texts: int) -> list[Task]:
+        """The tasks of those names, or all that take so many texts.
+
+        Raises:
+            ConfigError: for a task that there is not, or that takes another number of texts.
+        """
         if names is None:
             return [task for task in self.tasks if task.n_texts == n_texts]
         chosen = [self.task(name) for name in names]
@@ -149,55 +167,24 @@ class Predictor:
                 raise ConfigError(f"task {task.name!r} takes {task.n_texts} text(s) at a time; use {verb}")
         return chosen
 
-    def _run(self, rows: Sequence[tuple[str, ...]], tasks: Sequence[Task]) -> list[Analysis]:
-        if not rows:
-            return []
-        counts = iter(self.tokenizer.lengths([text for row in rows for text in row]))
-        lengths = [max(next(counts) for _ in row) for row in rows]
-        results: list[Analysis | None] = [None] * len(rows)
-        for places in by_length(lengths, max_tokens=max(1, BATCH_TOKENS // len(rows[0]))):
-            texts = [rows[place][side] for side in range(len(rows[0])) for place in places]
-            for place, result in zip(places, self._batch(texts, tasks, len(places)), strict=True):
-                results[place] = result
-        return [result for result in results if result is not None]
+    def _pass(self, tasks: Sequence[Task]) -> Pass:
+        return Pass(self._reader(), self.tokenizer, tuple(tasks), self.precision)
 
-    @torch.inference_mode()
-    def _batch(self, texts: Sequence[str], tasks: Sequence[Task], n_rows: int) -> list[Analysis]:
-        tokens = self.tokenizer(texts)
-        device = self.model.device
-        with autocast(device, self.precision):
-            names = [task.name for task in tasks]
-            encoding = self.model.encode(tokens.to(device), names)
-            outputs = self.model.read(encoding, names)
-        decoded = {task.name: task.decode(outputs[task.name], tokens) for task in tasks}
-        return _assemble(tokens, encoding, decoded, n_rows)
+    def _reader(self) -> Reader:
+        """The packed model where this CPU has one for the weights as they are now, else the plain one."""
+        if not self.packed or self.model.device.type != "cpu":
+            return self.model
+        with self._packing:
+            if self._watch.changed():
+                self._packed = pack(self.model, compute_type(self.model.device, self.precision))
+            return self._packed or self.model
 
     def _no_vectors(self) -> NDArray[np.float32]:
         return np.zeros((0, self.model.encoder.width), dtype=np.float32)
 
 
-def _assemble(
-    tokens: Tokens, encoding: Encoding, decoded: Mapping[str, Sequence[Prediction]], n_rows: int
-) -> list[Analysis]:
-    vectors = functional.normalize(encoding.sentence.float(), dim=-1).cpu().numpy()
-    lengths = tokens.lengths.tolist()
-    results = []
-    for row in range(n_rows):
-        mine = range(row, len(lengths), n_rows)  # of a pair: its left text, then its right one
-        cuts = [tokens.truncated_at[i] for i in mine if tokens.truncated_at[i] is not None]
-        results.append(
-            Analysis(
-                predictions={name: values[row] for name, values in decoded.items()},
-                vector=vectors[row] if n_rows == len(lengths) else vectors[list(mine)],
-                n_tokens=sum(lengths[i] for i in mine),
-                truncated_at=cuts[0] if cuts else None,
-            )
-        )
-    return results
-
-
-def load(folder: str | Path, *, device: str = "auto", precision: Precision = "auto") -> Predictor:
-    """Reads a checkpoint folder; no network.
+def load(folder: str | Path, *, device: str = "auto", precision: Precision = "auto", packed: bool = True) -> Predictor:
+    """Reads a checkpoint folder; no network. `packed` False: the plain path, see `Predictor`.
 
     Raises:
         CheckpointError: for a folder that is no checkpoint, or a damaged one.
@@ -217,7 +204,13 @@ def load(folder: str | Path, *, device: str = "auto", precision: Precision = "au
     max_tokens = int(str(parts.meta.get("max_tokens", 256)))
     tokenizer = TextTokenizer.from_file(folder / "tokenizer.json", max_tokens=max_tokens)
     return Predictor(
-        model, tokenizer, tasks, tokenizer_files=parts.tokenizer_files, meta=parts.meta, precision=precision
+        model,
+        tokenizer,
+        tasks,
+        tokenizer_files=parts.tokenizer_files,
+        meta=parts.meta,
+        precision=precision,
+        packed=packed,
     )
 
 

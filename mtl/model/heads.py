@@ -73,16 +73,19 @@ class TokenHead(nn.Module):
 
     def reduce(self, layers: Sequence[Tensor], word_shape: Tensor) -> Tensor:
         """Each token by itself: layers (..., H) and casing (..., F) -> what the last linear layer reads (..., D)."""
-        states = layers[-1]
+        reduced: Tensor = self.network[:-1](self.join(layers, word_shape))
+        return reduced
+
+    def join(self, layers: Sequence[Tensor], word_shape: Tensor) -> Tensor:
+        """What the network reads of each token: (..., H) of each layer and (..., F) -> (..., size)."""
+        shapes = [word_shape.to(layers[-1].dtype)] if self.n_shapes else []
         if self.layers == "all":
-            states = torch.cat(list(layers), dim=-1)
-        elif self.layers == "mix":
+            return torch.cat([*layers, *shapes], dim=-1)
+        states = layers[-1]
+        if self.layers == "mix":
             weights = self.mix.softmax(0)
             states = torch.stack([weight * layer for weight, layer in zip(weights, layers, strict=True)]).sum(0)
-        if self.n_shapes:
-            states = torch.cat([states, word_shape.to(states.dtype)], dim=-1)
-        reduced: Tensor = self.network[:-1](states)
-        return reduced
+        return torch.cat([states, *shapes], dim=-1) if shapes else states
 
     def in_context(self, states: Tensor, valid: Tensor) -> Tensor:
         """Each token among its neighbours: (B, T, D) and where a token is, (B, T) -> (B, T, D)."""

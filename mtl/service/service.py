@@ -18,6 +18,7 @@ from mtl.data import tables
 from mtl.data.tokenization import without_surrogates
 from mtl.errors import DataError, SessionError
 from mtl.inference import projection
+from mtl.inference.batching import MicroBatcher
 from mtl.inference.predictor import Predictor, load
 from mtl.service.recording import EXAMPLE_RUN, from_json
 from mtl.service.runs import Run, RunRecord, TrainingSlot
@@ -98,6 +99,7 @@ class Service:
     def __init__(self, settings: Settings, *, base: Predictor | None = None) -> None:
         self.settings = settings
         self.base = base or load(settings.checkpoint)
+        self.batcher = MicroBatcher(self.base)
         self.sessions = SessionStore(ttl_s=settings.session_ttl_s, max_models=settings.max_models)
         self.slot = TrainingSlot()
         self._reading, self._refining = threading.Lock(), threading.Lock()
@@ -150,13 +152,20 @@ class Service:
         return Ranking(hits, found.cut)
 
     def _vectors(self, key: str, model: str, texts: Sequence[str]) -> Vectors:
-        found = self.predictor(key, model).analyze(texts, tasks=())
+        found = self._analyzed(key, model, texts, ())
         cut = tuple(place for place, analysis in enumerate(found) if analysis.truncated_at is not None)
         return Vectors(np.stack([analysis.vector for analysis in found]), cut)
 
     def analyze(self, key: str, model: str, text: str) -> Analysis:
         """Every single-text task on one text, in one pass."""
-        return self.predictor(key, model).analyze(self._checked([text], what=("The text",)))[0]
+        return self._analyzed(key, model, self._checked([text], what=("The text",)))[0]
+
+    def _analyzed(
+        self, key: str, model: str, texts: Sequence[str], tasks: Sequence[str] | None = None
+    ) -> list[Analysis]:
+        """One pass, on the shared model together with whoever else asks at this moment."""
+        predictor = self.predictor(key, model)
+        return (self.batcher if predictor is self.base else predictor).analyze(texts, tasks)
 
     def corpus_from_lines(self, lines: str) -> Corpus:
         """A corpus of pasted lines."""

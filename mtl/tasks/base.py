@@ -55,6 +55,7 @@ class Task(ABC):
     n_texts  1 for a text, 2 for a pair
     primary  the metric that stands for the task in a comparison of models
     metrics  all that it is scored by
+    reads_words  whether it marks words: it then needs their characters, and reads long texts in pieces
     metric   the one of them that stands for it while it is trained; `primary` where it is empty
     """
 
@@ -63,6 +64,7 @@ class Task(ABC):
     n_texts: ClassVar[int]
     primary: ClassVar[str]
     metrics: ClassVar[tuple[str, ...]]
+    reads_words: ClassVar[bool] = False
 
     name: str
     labels: tuple[str, ...] = ()

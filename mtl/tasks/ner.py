@@ -43,6 +43,7 @@ class NamedEntities(Task):
     n_texts: ClassVar[int] = 1
     primary: ClassVar[str] = "f1"
     metrics: ClassVar[tuple[str, ...]] = ("precision", "recall", "f1")
+    reads_words: ClassVar[bool] = True
 
     layers: LayerChoice = "all"
     word_shape: int = N_SHAPES

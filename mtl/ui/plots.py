@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import plotly.graph_objects as go
 
+from mtl.evaluation.benchmark import Results
 from mtl.service.runs import RunRecord
 from mtl.service.service import MapPoints, Matrix
 from mtl.training.verdict import SharingReport
@@ -169,3 +170,27 @@ def _wrap(text: str, width: int = 60, lines: int = 6) -> str:
             row = ""
         row = f"{row} {word}".strip()
     return "<br>".join(_plain(part) for part in [*rows, row])
+
+
+def benchmark_figure(found: Results) -> go.Figure:
+    """Bars of texts a second, the median of the rounds, one group a case."""
+    cases = {
+        case: {name: np.median([run["texts_per_s"] for run in runs]) for name, runs in contenders.items()}
+        for case, contenders in found.measured.items()
+        if all(run.get("texts_per_s") for runs in contenders.values() for run in runs)
+    }
+    names = list(dict.fromkeys(name for contenders in cases.values() for name in contenders))
+    figure = go.Figure(
+        [
+            go.Bar(
+                name=name,
+                x=list(cases),
+                y=[cases[case].get(name) for case in cases],
+                marker_color=POINT_COLOURS[place % MAX_GROUPS],
+                hovertemplate="%{x}: %{y:.0f} texts a second<extra>" + name + "</extra>",
+            )
+            for place, name in enumerate(names)
+        ]
+    )
+    figure.update_layout(barmode="group", yaxis_title="texts a second", legend={"orientation": "h", "y": -0.15})
+    return _styled(figure, height=420)

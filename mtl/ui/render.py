@@ -56,7 +56,7 @@ def label_bars(analysis: Analysis, tasks: Sequence[Task]) -> str:
 
 
 def entities(text: str, analysis: Analysis, tasks: Sequence[Task], *, threshold: float) -> str:
-    """The text once for each entity task, its spans marked; what was not read is struck through."""
+    """The text once for each entity task, its spans marked; what only entities were looked for in is dim."""
     groups = []
     for task in tasks:
         value = analysis.predictions.get(task.name)
@@ -172,27 +172,30 @@ def _track(share: float) -> str:
 
 
 def _marked(text: str, spans: Sequence[Span], labels: Sequence[str], truncated_at: int | None) -> str:
+    """The text with its spans; what labels and vector do not know of, from `truncated_at` on, is dim."""
     read = len(text) if truncated_at is None else truncated_at
     pieces, place = [], 0
     for span in spans:
         colour = TAG_COLOURS[labels.index(span.label) % len(TAG_COLOURS)]
-        pieces.append(escape(text[place : span.start]))
+        pieces.append(_dim_from(read, text, place, span.start))
         pieces.append(
             f'<mark style="--tag:{colour}">{escape(text[span.start : span.end])}'
             f"<i>{escape(span.label)} {span.score:.2f}</i></mark>"
         )
         place = span.end
-    pieces.append(escape(text[place:read]))
-    if read < len(text):
-        rest = text[read : read + 400] + (" …" if len(text) > read + 400 else "")
-        pieces.append(f'<del class="mtl-cut">{escape(rest)}</del>')
-    return "".join(pieces)
+    return "".join([*pieces, _dim_from(read, text, place, len(text))])
+
+
+def _dim_from(read: int, text: str, start: int, end: int) -> str:
+    border = min(max(read, start), end)
+    rest = f'<span class="mtl-cut">{escape(text[border:end])}</span>' if border < end else ""
+    return escape(text[start:border]) + rest
 
 
 def _cut_note(text: str, analysis: Analysis) -> str:
     if analysis.truncated_at is None:
         return ""
     return warning(
-        f"The model reads {analysis.n_tokens} tokens: it read the first {analysis.truncated_at:,} of {len(text):,} "
-        "characters. The rest, struck through, had no part in any answer."
+        f"The model reads {analysis.n_tokens} tokens at a time: labels and the vector are of the first "
+        f"{analysis.truncated_at:,} of {len(text):,} characters. The rest, dimmed, was read for entities alone."
     )

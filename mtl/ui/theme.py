@@ -34,7 +34,7 @@ CSS = """
   background: color-mix(in srgb, var(--tag) 24%, transparent)}
 .mtl-text mark i {font-style: normal; font-size: .72rem; font-weight: 600; color: #fff; background: var(--tag);
   border-radius: 4px; padding: 2px 5px; margin-left: 5px; white-space: nowrap}
-.mtl-cut {color: var(--body-text-color-subdued); text-decoration: line-through}
+.mtl-cut {color: var(--body-text-color-subdued)}
 .mtl-warn {border-left: 4px solid #b8860b; padding: 6px 10px; margin: 0 0 10px; font-size: .92rem;
   color: var(--body-text-color); background: color-mix(in srgb, #b8860b 14%, transparent); border-radius: 4px}
 .mtl-hits {list-style: none; margin: 0; padding: 0}

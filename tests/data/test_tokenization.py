@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -111,3 +112,15 @@ def _tokenizer() -> TextTokenizer:
         )
         _ONE.append(TextTokenizer(backend, max_tokens=MAX_TOKENS))
     return _ONE[0]
+
+
+def test_reading_without_spans_gives_the_same_ids_lengths_and_cuts(tokenizer: TextTokenizer) -> None:
+    texts = ["The cat sat.", "", "a " * 60, "👍🏽 é"]
+    whole = tokenizer(texts)
+    quick = tokenizer.tokens(texts, tokenizer.read(texts, spans=False), spans=False)
+    assert torch.equal(quick.ids, whole.ids)
+    assert torch.equal(quick.lengths, whole.lengths)
+    assert quick.truncated_at == whole.truncated_at == (None, None, 59, None)
+    assert not quick.offsets.any()
+    assert (quick.words == -1).all()
+    assert quick.word_shape.shape == whole.word_shape.shape

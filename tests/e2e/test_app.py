@@ -130,7 +130,7 @@ def test_what_is_cut_off_is_shown(page) -> None:
     page.locator("#analyze-text textarea").fill("one two three four five six seven eight nine ten " * 60)
     page.locator("#analyze-go").click()
     page.locator("#analyze-entities .mtl-cut").wait_for()
-    assert "The model reads 256 tokens" in page.locator("#analyze-entities .mtl-warn").inner_text()
+    assert "The model reads 256 tokens at a time" in page.locator("#analyze-entities .mtl-warn").inner_text()
 
 
 def test_markup_in_a_text_stays_text(page) -> None:

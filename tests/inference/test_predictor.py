@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from mtl.errors import ConfigError
-from mtl.inference import predictor as module
+from mtl.inference import passes
 from mtl.inference.export import prediction_rows, write_rows
+from mtl.inference.packed import PackedBert
 from mtl.inference.predictor import Predictor
 from mtl.model.precision import device_of
 from mtl.tasks import Classification
@@ -20,7 +22,7 @@ TEXTS = ["The cat sat.", "", "a", "U.S. law in Rome " * 5, "cat " * 60, "ðŸ‘ðŸ
 
 
 def test_a_text_gets_the_same_answer_alone_and_in_a_batch(predictor: Predictor, monkeypatch) -> None:
-    monkeypatch.setattr(module, "BATCH_TOKENS", 64)  # several batches, none in the caller's order
+    monkeypatch.setattr(passes, "PACKED_TOKENS", 64)  # several batches, none in the caller's order
     together = predictor.analyze(TEXTS)
     for text, mine in zip(TEXTS, together, strict=True):
         (alone,) = predictor.analyze([text])
@@ -55,11 +57,18 @@ def test_analysis_names_every_single_text_task_and_what_was_cut(predictor: Predi
     assert (long.n_tokens, long.truncated_at) == (32, 59)
 
 
-def test_all_tasks_are_read_off_one_encoder_pass(predictor: Predictor) -> None:
-    passes = []
-    predictor.model.encoder.register_forward_hook(lambda *_: passes.append(1))
+def test_all_tasks_are_read_off_one_encoder_pass(predictor: Predictor, monkeypatch) -> None:
+    seen = []
+    predictor.packed = False
+    handle = predictor.model.encoder.register_forward_hook(lambda *_: seen.append("plain"))
     predictor.analyze(["a", "b"])
-    assert len(passes) == 1
+    handle.remove()
+    predictor.packed = True
+    predictor.analyze(["a"])  # packs, and compares with the plain path
+    usual = PackedBert.__call__
+    monkeypatch.setattr(PackedBert, "__call__", lambda *words, **more: seen.append("packed") or usual(*words, **more))
+    predictor.analyze(["a", "b"])
+    assert seen == ["plain", "packed"]
 
 
 def test_blank_text_gets_a_vector_and_no_spans(predictor: Predictor) -> None:
@@ -144,3 +153,42 @@ def test_an_unknown_ending_or_folder_is_named(tmp_path: Path) -> None:
         write_rows(tmp_path / "a.txt", [])
     with pytest.raises(ConfigError, match="no such folder"):
         write_rows(tmp_path / "none" / "a.csv", [])
+
+
+def test_a_stream_is_read_as_it_is_asked_for_and_comes_back_in_order(predictor: Predictor, monkeypatch) -> None:
+    monkeypatch.setattr(passes, "WINDOW", 3)
+    taken: list[int] = []
+
+    def texts():
+        for number in range(10):
+            taken.append(number)
+            yield f"cat {number} " * (1 + number % 4)
+
+    answers = predictor.stream(texts())
+    first = next(answers)
+    assert taken == [0, 1, 2]
+    found = [first, *answers]
+    expected = predictor.analyze(list(texts()))
+    assert [a.n_tokens for a in found] == [a.n_tokens for a in expected]
+    np.testing.assert_allclose([a.vector for a in found], [a.vector for a in expected], atol=1e-5)
+
+
+def marks_every_word(predictor: Predictor, monkeypatch) -> None:
+    """The entity head says B-PER of every token."""
+    head = predictor.model.heads["entities"]
+    logits = torch.full((1, head.network[-1].out_features), -9.0)
+    logits[0, 1] = 9.0
+    head.forward = lambda encoding: logits.expand(len(encoding.word_shape), -1)
+    predictor.packed = False
+
+
+@pytest.mark.parametrize("n_words", [1, 29, 30, 31, 44, 45, 60, 61, 200])
+def test_each_word_of_a_long_text_is_marked_once(predictor: Predictor, monkeypatch, n_words: int) -> None:
+    marks_every_word(predictor, monkeypatch)
+    text = " ".join("abcdefghij"[i % 10] for i in range(n_words))
+    other = "b c"
+    found, short = predictor.analyze([text, other])
+    assert [(s.start, s.end) for s in found["entities"]] == [(2 * i, 2 * i + 1) for i in range(n_words)]
+    assert [(s.start, s.end) for s in short["entities"]] == [(0, 1), (2, 3)]
+    assert (found.truncated_at is None) == (n_words <= 30)
+    assert found.n_tokens == min(32, n_words + 2)

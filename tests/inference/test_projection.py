@@ -60,3 +60,34 @@ def test_neighbours_are_exact_and_begin_with_the_point_itself(clusters: np.ndarr
     np.fill_diagonal(cosine, 2)
     expected = np.sort(cosine, axis=1)[:, ::-1][:, 1:5]
     np.testing.assert_allclose(1 - near.distances[:, 1:], expected, atol=1e-5)
+
+
+def test_trustworthiness_is_scikit_learns(clusters: np.ndarray) -> None:
+    for points in (projection.pca(clusters), projection.umap(clusters), np.random.default_rng(0).normal(size=(150, 2))):
+        points = points.astype(np.float32)
+        wanted = trustworthiness(clusters, points, n_neighbors=15, metric="cosine")
+        assert projection.trustworthiness(clusters, points) == pytest.approx(wanted, abs=1e-6)
+    some = projection.trustworthiness(clusters, projection.pca(clusters), sample=75)
+    assert some == pytest.approx(projection.trustworthiness(clusters, projection.pca(clusters)), abs=0.02)
+    assert projection.trustworthiness(clusters[:9], clusters[:9, :2]) == 1.0
+
+
+def test_a_new_point_lies_among_its_neighbours_and_a_known_one_on_itself(clusters: np.ndarray) -> None:
+    points = projection.umap(clusters)
+    np.testing.assert_allclose(projection.transform(clusters[[7, 90]], clusters, points), points[[7, 90]], atol=1e-5)
+    centres = unit(np.stack([clusters[30 * i : 30 * i + 30].mean(0) for i in range(5)]))
+    placed = projection.transform(centres, clusters, points)
+    for group, point in enumerate(placed):
+        nearest = np.linalg.norm(points - point, axis=1).argsort()[:5]
+        assert set(nearest // 30) == {group}
+    assert projection.transform(clusters[:1], clusters[:2], points[:2]).shape == (1, 2)
+
+
+def test_approximate_neighbours_are_nearly_the_exact_ones(clusters: np.ndarray, monkeypatch) -> None:
+    exact = projection.neighbours(clusters, k=10)
+    monkeypatch.setattr(projection, "EXACT_UP_TO", 100)
+    near = projection.neighbours(clusters, k=10)
+    assert near.indices.shape == (150, 10)
+    shared = [len(set(a) & set(b)) for a, b in zip(near.indices, exact.indices, strict=True)]
+    assert np.mean(shared) > 9
+    np.testing.assert_array_equal(near.indices[:, 0], np.arange(150))

@@ -1,4 +1,4 @@
-"""What is shown: every character of the text once, markup escaped, what was cut struck through."""
+"""What is shown: every character of the text once, markup escaped, what was cut dimmed."""
 
 from __future__ import annotations
 
@@ -47,10 +47,15 @@ def test_spans_below_the_threshold_are_counted_not_marked() -> None:
     assert "1 below the threshold" in html
 
 
-def test_what_was_cut_is_struck_through_and_said() -> None:
+def test_what_was_cut_is_dim_and_said_and_its_entities_are_marked() -> None:
     html = render.entities("read this not that", analysis(truncated_at=9), [ENTITIES], threshold=0.5)
-    assert '<del class="mtl-cut"> not that</del>' in html
+    assert 'read this<span class="mtl-cut"> not that</span>' in html
     assert "the first 9 of 18 characters" in html
+    beyond = (Span(7, 12, "PER", 0.9), Span(14, 18, "LOC", 0.9))
+    html = render.entities("read this not that", analysis(beyond, truncated_at=9), [ENTITIES], threshold=0.5)
+    assert shown_text(html) == "read this not that"
+    assert re.findall(r"<mark[^>]*>(.*?)<i>", html) == ["is no", "that"]
+    assert re.findall(r'<span class="mtl-cut">(.*?)</span>', html) == ["t "]
 
 
 def test_markup_is_escaped_everywhere() -> None:
