@@ -23,7 +23,8 @@ from mtl.data.batches import by_length
 from mtl.data.tokenization import TextTokenizer
 from mtl.inference import projection
 from mtl.inference.batching import MicroBatcher
-from mtl.inference.packed import can_pack, linear
+from mtl.inference.packed import can_pack
+from mtl.inference.packed_layers import linear
 from mtl.inference.predictor import Predictor, load
 from mtl.model.precision import Precision, cpu_has_bf16
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -85,12 +85,26 @@ class Corpus:
 
 @dataclass(frozen=True)
 class MapPoints:
-    """A corpus on the plane: what was read of each text, and where it lies (n, 2)."""
+    """A corpus on the plane: what was read of each text by which model, and where it lies (n, 2).
+
+    trust  how far neighbours on the map are neighbours, 0 to 1; None where that was not measured
+    """
 
     corpus: Corpus
     analyses: tuple[Analysis, ...]
     points: NDArray[np.float32]
     method: str
+    model: str = BASE
+    trust: float | None = None
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A text that was put on a map: where (2,), and the text of the map that is nearest by cosine."""
+
+    text: str
+    point: NDArray[np.float32]
+    nearest: str
 
 
 class Service:
@@ -212,7 +226,7 @@ class Service:
         predictor = self.predictor(key, model)
         if corpus is self.sample_corpus and predictor is self.base:
             return self._samples()
-        return self._read(predictor, corpus)
+        return self._read(predictor, corpus, model)
 
     def refine(self, points: MapPoints) -> MapPoints:
         """The same corpus placed by UMAP."""
@@ -224,7 +238,24 @@ class Service:
     def _umap(self, points: MapPoints) -> MapPoints:
         vectors = np.stack([analysis.vector for analysis in points.analyses])
         method = "UMAP" if projection.suits_umap(vectors) else "PCA"
-        return MapPoints(points.corpus, points.analyses, projection.umap(vectors), method)
+        placed = projection.umap(vectors)
+        trust = projection.trustworthiness(vectors, placed)
+        return replace(points, points=placed, method=method, trust=trust)
+
+    def place(self, key: str, model: str, points: MapPoints | None, text: str) -> Placed:
+        """Puts one more text on a map.
+
+        Raises:
+            SessionError: where there is no map, or another model drew it.
+        """
+        if points is None:
+            raise SessionError("There is no map yet; draw one first.")
+        if points.model != model:
+            raise SessionError(f"This map was drawn with model {points.model!r}; draw it again first.")
+        (found,) = self._analyzed(key, model, self._checked([text], what=("The sentence",)), ())
+        vectors = np.stack([analysis.vector for analysis in points.analyses])
+        point = projection.transform(found.vector[None], vectors, points.points)[0]
+        return Placed(text, point, points.corpus.texts[int(np.argmax(vectors @ found.vector))])
 
     def tune(self, key: str, model: str, request: TuneRequest) -> Run:
         """Starts a training run on a copy of a model; the result joins this session's models.
@@ -284,13 +315,13 @@ class Service:
 
     @cached_property
     def _sample_map(self) -> MapPoints:
-        return self._read(self.base, self.sample_corpus)
+        return self._read(self.base, self.sample_corpus, BASE)
 
     @cached_property
     def _sample_umap(self) -> MapPoints:
         return self._umap(self._sample_map)
 
-    def _read(self, predictor: Predictor, corpus: Corpus) -> MapPoints:
+    def _read(self, predictor: Predictor, corpus: Corpus, model: str) -> MapPoints:
         found = predictor.analyze(corpus.texts)
         columns: dict[str, tuple[str, ...]] = {}
         for task in predictor.tasks:
@@ -299,7 +330,7 @@ class Service:
                 columns[f"predicted {task.name}"] = tuple(v.label for v in values if isinstance(v, LabelScores))
         vectors = np.stack([analysis.vector for analysis in found])
         shown = Corpus(corpus.texts, {**columns, **corpus.columns}, corpus.left_out)
-        return MapPoints(shown, tuple(found), projection.pca(vectors), "PCA")
+        return MapPoints(shown, tuple(found), projection.pca(vectors), "PCA", model)
 
     def _lines(self, text: str) -> list[str]:
         limit = self.settings.max_characters * 50

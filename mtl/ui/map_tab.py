@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import gradio as gr
@@ -33,6 +34,14 @@ def create_map_tab(context: Context) -> None:
         return gr.skip() if points is None else plots.scatter(points, colour)
 
     @spoken
+    def place(
+        key: str, model: str, points: MapPoints | None, colour: str | None, text: str
+    ) -> tuple[go.Figure | dict[str, object], str]:
+        placed = service.place(key, model, points, text)
+        shown = gr.skip() if points is None else plots.scatter(points, colour, placed)
+        return shown, f"Your sentence is the star. Nearest to it: {_literal(placed.nearest)}"
+
+    @spoken
     def offer_columns(file: str | None) -> list[dict[str, object]]:
         names = list(service.columns(file)) if file else []
         others = [name for name in names if name != "text"]
@@ -54,6 +63,10 @@ def create_map_tab(context: Context) -> None:
     button = gr.Button("Draw the map", variant="primary", elem_id="map-go")
     plot = gr.Plot(label="Map of sentences", elem_id="map-plot")
     note = gr.Markdown("The sample map follows …", elem_id="map-note")
+    with gr.Row():
+        sentence = gr.Textbox(
+            label="Place a sentence on this map", max_lines=3, scale=4, elem_id="map-sentence", submit_btn=True
+        )
     points = gr.State(None)
 
     inputs = [context.session, context.model, source, lines, file, column, colour]
@@ -61,6 +74,7 @@ def create_map_tab(context: Context) -> None:
     button.click(draw, inputs, outputs, api_name="map", show_progress_on=[note])
     file.change(offer_columns, file, [column, colour], api_name=False, show_progress="hidden")
     context.ready.then(draw, inputs, outputs, api_name=False, show_progress="hidden")
+    sentence.submit(place, [context.session, context.model, points, colour, sentence], [plot, note], api_name="place")
     colour.input(recolour, [points, colour], plot, api_name=False)
     context.model.input(lambda: STALE, None, note, api_name=False, queue=False)
     source.change(show_inputs, source, [lines, file, column], api_name=False, queue=False)
@@ -76,11 +90,18 @@ def _corpus(service: Service, source: str, lines: str, file: str | None, column:
     return service.corpus_from_file(file, column or None)
 
 
+def _literal(text: str, limit: int = 200) -> str:
+    """A text as Markdown that shows it as it is."""
+    shown = " ".join(text[:limit].split()) + (" …" if len(text) > limit else "")
+    return re.sub(r"([\\`*_{}\[\]()#+\-.!<>|&~:])", r"\\\1", shown)
+
+
 def _shown(points: MapPoints, colour: str | None, waiting: str) -> tuple[go.Figure, str, dict[str, object], MapPoints]:
     columns = list(points.corpus.columns)
     chosen = colour if colour in columns else (columns[0] if columns else None)
     cut = sum(analysis.truncated_at is not None for analysis in points.analyses)
     note = f"{len(points.analyses):,} sentences placed by **{points.method}**. {waiting}"
+    note += f"Trustworthiness {points.trust:.2f}." if points.trust is not None and points.method == "UMAP" else ""
     note += f" {cut} of them are longer than the model reads and were cut." if cut else ""
     left_out = points.corpus.left_out
     note += f" {left_out} rows without a text were left out." if left_out else ""

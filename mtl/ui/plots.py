@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from mtl.evaluation.benchmark import Results
 from mtl.service.runs import RunRecord
-from mtl.service.service import MapPoints, Matrix
+from mtl.service.service import MapPoints, Matrix, Placed
 from mtl.training.verdict import SharingReport
 from mtl.ui.theme import POINT_COLOURS
 
@@ -43,8 +43,11 @@ def heat_map(matrix: Matrix) -> go.Figure:
     return _styled(figure, height=max(320, 110 + 26 * len(names)))
 
 
-def scatter(points: MapPoints, colour_by: str | None) -> go.Figure:
-    """A corpus as points; hovering shows the sentence. Beyond a dozen values the rarest share one colour."""
+def scatter(points: MapPoints, colour_by: str | None, placed: Placed | None = None) -> go.Figure:
+    """A corpus as points; hovering shows the sentence. Beyond a dozen values the rarest share one colour.
+
+    A text that was `placed` is a star.
+    """
     values = points.corpus.columns.get(colour_by or "", ("sentences",) * len(points.corpus.texts))
     frequent = sorted(set(values), key=lambda v: (-values.count(v), v))
     named = frequent if len(frequent) <= MAX_GROUPS else frequent[: MAX_GROUPS - 1]
@@ -59,6 +62,16 @@ def scatter(points: MapPoints, colour_by: str | None) -> go.Figure:
             name=_plain(_short(name, 28) or "(blank)"),
             marker={"size": 8, "opacity": 0.82, "color": POINT_COLOURS[place % MAX_GROUPS]},
             text=[f"{_wrap(points.corpus.texts[i])}<br><i>{_plain(_short(values[i], 60))}</i>" for i in rows],
+            hovertemplate="%{text}<extra></extra>",
+        )
+    if placed is not None:
+        figure.add_scattergl(
+            x=[float(placed.point[0])],
+            y=[float(placed.point[1])],
+            mode="markers",
+            name="your sentence",
+            marker={"size": 18, "symbol": "star", "color": "#d62728", "line": {"width": 1, "color": "white"}},
+            text=[_wrap(placed.text)],
             hovertemplate="%{text}<extra></extra>",
         )
     figure.update_layout(legend={"orientation": "h", "y": -0.04, "yanchor": "top", "font": {"color": INK}})

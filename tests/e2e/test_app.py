@@ -81,6 +81,11 @@ def test_map_opens_drawn_is_refined_and_takes_pasted_lines(page) -> None:
     page.wait_for_function("document.querySelector('#map-note').innerText.includes('UMAP.')", timeout=120_000)
     shown = int(re.match(r"(\d+) sentences", page.locator("#map-note").inner_text())[1])
     assert shown >= 300
+    assert re.search(r"Trustworthiness 0\.[5-9]\d", page.locator("#map-note").inner_text())
+    page.locator("#map-sentence textarea").fill("The goalkeeper saved two penalties.")
+    page.locator("#map-sentence textarea").press("Enter")
+    page.wait_for_function("document.querySelector('#map-note').innerText.startsWith('Your sentence is the star')")
+    page.wait_for_function("document.querySelector('#map-plot .legend')?.textContent.includes('your sentence')")
 
     page.get_by_label("Pasted lines").check()
     page.locator("#map-lines textarea").fill("\n".join(f"{word} is on the table" for word in ["bread", "wine", "salt"]))

@@ -11,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import DistilBertConfig, DistilBertModel
 
-from mtl.inference import packed as module
-from mtl.inference.packed import Neighbourhood, PackedModel, attention_plan, can_pack, difference, pack
+from mtl.inference import packed_layers
+from mtl.inference.attention import attention_plan
+from mtl.inference.packed import PackedModel, can_pack, difference, pack
+from mtl.inference.packed_layers import Neighbourhood
 from mtl.inference.predictor import Predictor
 from mtl.inference.workers import in_parallel
 from mtl.model.encoder import Encoder
@@ -170,9 +172,9 @@ def test_weights_that_stay_are_packed_once(predictor: Predictor, monkeypatch) ->
 
 @needs_operators
 def test_a_packed_model_that_differs_does_not_serve(predictor: Predictor, monkeypatch, caplog) -> None:
-    usual = module.linear
+    usual = packed_layers.linear
     monkeypatch.setattr(
-        module, "linear", lambda weight, bias, *more, **options: usual(weight, bias + 1, *more, **options)
+        packed_layers, "linear", lambda weight, bias, *more, **options: usual(weight, bias + 1, *more, **options)
     )
     assert pack(predictor.model, torch.float32) is None
     assert "differs from the plain one" in caplog.text
@@ -188,7 +190,7 @@ def test_where_an_operator_fails_the_plain_model_serves(predictor: Predictor, mo
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("could not create a primitive")
 
-    monkeypatch.setattr(module, "linear", broken)
+    monkeypatch.setattr(packed_layers, "linear", broken)
     assert pack(predictor.model, torch.float32) is None
     assert "could not create a primitive" in caplog.text
     assert np.isfinite(predictor.encode(TEXTS)).all()

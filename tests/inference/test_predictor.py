@@ -12,7 +12,7 @@ import torch
 from mtl.errors import ConfigError
 from mtl.inference import passes
 from mtl.inference.export import prediction_rows, write_rows
-from mtl.inference.packed import PackedBert
+from mtl.inference.packed_layers import PackedBert
 from mtl.inference.predictor import Predictor
 from mtl.model.precision import device_of
 from mtl.tasks import Classification

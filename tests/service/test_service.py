@@ -195,3 +195,21 @@ def test_a_request_that_cannot_be_trained_says_why(service: Service, table: Path
     except MtlError as error:
         message = str(error)
     assert words in message
+
+
+def test_a_map_says_how_far_to_trust_it_and_takes_one_more_sentence(service: Service) -> None:
+    lines = [f"{word} {i}" for i in range(20) for word in ("cat", "judge")]
+    first = service.read_corpus("k", BASE, service.corpus_from_lines("\n".join(lines)))
+    assert first.trust is None
+    final = service.refine(first)
+    assert 0.5 < final.trust <= 1
+    placed = service.place("k", BASE, final, lines[7])
+    np.testing.assert_allclose(placed.point, final.points[7], atol=1e-3)
+    assert placed.nearest == lines[7]
+    assert np.isfinite(service.place("k", BASE, final, "another cat").point).all()
+    with pytest.raises(SessionError, match="There is no map yet"):
+        service.place("k", BASE, None, "a")
+    with pytest.raises(SessionError, match="The sentence is empty"):
+        service.place("k", BASE, final, " ")
+    with pytest.raises(SessionError, match="drawn with model 'default'"):
+        service.place("k", "tuned 1", final, "a")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mtl.service.runs import RunRecord
-from mtl.service.service import Corpus, MapPoints, Matrix
+from mtl.service.service import Corpus, MapPoints, Matrix, Placed
 from mtl.training.events import StepEnded
 from mtl.ui import plots
 
@@ -51,3 +51,12 @@ def test_loss_curve_draws_what_was_measured() -> None:
     figure = plots.loss_curve(RunRecord("r", "running", steps))
     assert list(figure.data[0].y) == [2.0, 1.0, 0.5]
     assert figure.data[1].y[0] == 2.0  # the smoothed curve starts where the loss does
+
+
+def test_a_placed_sentence_is_one_star_more() -> None:
+    placed = Placed("my <b>own</b>", np.array([1.5, -2.0], np.float32), "x")
+    figure = plots.scatter(points(("a", "b")), "kind", placed)
+    star = figure.data[-1]
+    assert (star.name, list(star.x), list(star.y), star.marker.symbol) == ("your sentence", [1.5], [-2.0], "star")
+    assert star.text[0] == "my &lt;b>own&lt;/b>"
+    assert len(figure.data) == 3
