@@ -21,7 +21,6 @@ def main() -> int:
     except MtlError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
-    service.warm_up()
     demo = build_ui(service)
     demo.launch(
         theme=theme(),
@@ -31,7 +30,10 @@ def main() -> int:
         ssr_mode=False,
         run_history=False,
         show_error=False,
+        prevent_thread_lock=True,
     )
+    service.warm_up()  # after the page is there, or it would wait for UMAP to be compiled
+    demo.block_thread()
     return 0
 
 
