@@ -14,6 +14,7 @@ from mtl.errors import DataError
 from mtl.inference.export import prediction_columns, prediction_rows, writing
 from mtl.inference.passes import WINDOW
 from mtl.inference.predictor import Predictor
+from mtl.inference.workers import give_back_memory
 from mtl.tasks.base import Row
 
 Verb = Literal["embed", "predict"]
@@ -62,6 +63,7 @@ def run(
     with writing(output, columns_of(verb, predictor, found)) as write:
         for rows in in_pieces(tables.stream(path)):
             write(answers(verb, predictor, rows))
+            give_back_memory()
             advance(len(rows))
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import DistilBertConfig, DistilBertModel
 
-from mtl.inference import packed_layers
+from mtl.inference import packed_layers, workers
 from mtl.inference.attention import attention_plan
 from mtl.inference.packed import PackedModel, can_pack, difference, pack
 from mtl.inference.packed_layers import Neighbourhood
@@ -227,3 +227,12 @@ def test_jobs_run_on_threads_of_one_core_each_and_one_job_where_it_is() -> None:
     assert torch.get_num_threads() == 2
     with pytest.raises(ZeroDivisionError):
         in_parallel(lambda job: 1 // job, [1, 0])
+
+
+def test_memory_is_given_back_where_the_c_library_can_and_nothing_happens_elsewhere(monkeypatch) -> None:
+    workers.give_back_memory()
+    workers._malloc_trim.cache_clear()
+    monkeypatch.setattr("ctypes.CDLL", lambda name: (_ for _ in ()).throw(OSError("no such library")))
+    assert workers._malloc_trim() is None
+    workers.give_back_memory()
+    workers._malloc_trim.cache_clear()
