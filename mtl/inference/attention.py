@@ -45,17 +45,23 @@ class AttentionPlan:
     places: Tensor
 
 
-def attention_plan(lengths: Sequence[int], n_heads: int, dtype: torch.dtype) -> AttentionPlan:
-    """Texts of these lengths in grids, each as wide as the next multiple of `STEP`."""
+def attention_plan(
+    lengths: Sequence[int], n_heads: int, dtype: torch.dtype, *, rows: int | None = None
+) -> AttentionPlan:
+    """Texts of these lengths in grids, each as wide as the next multiple of `STEP`.
+
+    `rows`, where it is more than there are tokens: those beyond them read anything and are read by none.
+    """
     sizes = np.asarray(lengths)
     starts = np.cumsum(sizes) - sizes
     columns_of = -(-sizes // STEP) * STEP
     heads = np.arange(n_heads)
-    back = np.empty((int(sizes.sum()), n_heads), dtype=np.int64)
+    n_tokens = int(sizes.sum())
+    back = np.zeros((rows or n_tokens, n_heads), dtype=np.int64)
     grids, offset = [], 0
     for columns in np.unique(columns_of).tolist():
         mine = np.flatnonzero(columns_of == columns)
-        length, start, rows = sizes[mine], starts[mine], len(mine)
+        length, start, n_texts = sizes[mine], starts[mine], len(mine)
         if dtype == torch.float32:
             columns = int(length.max())
         column = np.arange(columns)
@@ -65,9 +71,10 @@ def attention_plan(lengths: Sequence[int], n_heads: int, dtype: torch.dtype) -> 
         gather = vectors + (np.arange(3) * n_heads)[:, None, None, None]
         row, place = np.nonzero(there)
         back[cells[there]] = offset + (row[:, None] * n_heads + heads) * columns + place[:, None]
-        offset += rows * n_heads * columns
-        grids.append(AttentionGrid(rows, columns, torch.from_numpy(gather.ravel()), _mask(there, n_heads, dtype)))
-    places = np.arange(len(back)) - np.repeat(starts, sizes)
+        offset += n_texts * n_heads * columns
+        grids.append(AttentionGrid(n_texts, columns, torch.from_numpy(gather.ravel()), _mask(there, n_heads, dtype)))
+    places = np.zeros(len(back), dtype=np.int64)
+    places[:n_tokens] = np.arange(n_tokens) - np.repeat(starts, sizes)
     return AttentionPlan(tuple(grids), torch.from_numpy(back.ravel()), torch.from_numpy(places))
 
 

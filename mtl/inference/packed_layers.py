@@ -9,12 +9,24 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mtl.inference.attention import attend, attention_plan
+from mtl.inference.attention import STEP, attend, attention_plan
 from mtl.model.heads import TokenHead
 from mtl.types import Encoding
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+
+FEW = 64
+"""Up to so many tokens a batch is not rounded up."""
+
+
+def rounded(n: int) -> int:
+    """Rows with which n are multiplied: oneDNN makes and keeps code for each size that it meets; few are better.
+
+    A handful of rows is left as it is: there each of them costs time.
+    """
+    return n if n <= FEW else -(-n // STEP) * STEP
 
 
 @dataclass(frozen=True)
@@ -97,8 +109,9 @@ class PackedBert:
     def __call__(self, ids: Tensor, lengths: Tensor, *, every_layer: bool) -> tuple[tuple[Tensor, ...], Tensor]:
         """Flat ids (N,) -> states (N, H) of the embeddings and each layer in the packed type (without
         `every_layer` of the last alone), and the last in float32."""
-        plan = attention_plan(lengths.tolist(), self.n_heads, self.dtype)
-        states = functional.embedding(ids, self.words) + functional.embedding(plan.places, self.places)
+        plan = attention_plan(lengths.tolist(), self.n_heads, self.dtype, rows=rounded(len(ids)))
+        read = functional.pad(ids, (0, len(plan.places) - len(ids)))
+        states = functional.embedding(read, self.words) + functional.embedding(plan.places, self.places)
         states = self.norm(states)
         inner = states.to(self.dtype)
         found = [inner]
@@ -108,7 +121,7 @@ class PackedBert:
             states = block.second_norm(states + block.narrowed(block.widened(inner)))
             inner = states.to(self.dtype)
             found.append(inner)
-        return tuple(found if every_layer else found[-1:]), states
+        return tuple(layer[: len(ids)] for layer in (found if every_layer else found[-1:])), states[: len(ids)]
 
 
 class PackedTokenHead(nn.Module):
@@ -128,16 +141,19 @@ class PackedTokenHead(nn.Module):
 
     def forward(self, encoding: Encoding) -> Tensor:
         """-> logits (N, L) in float32."""
+        n_tokens = len(encoding.word_shape)
         states = self.head.join(encoding.layers, encoding.word_shape)
+        beyond = rounded(n_tokens) - n_tokens
+        states = functional.pad(states, (0, 0, 0, beyond))
         if self.hidden is not None:
             states = self.hidden(states.to(self.dtype))
         states = states.float()
         if self.head.leave is not None:
-            near = Neighbourhood(encoding.lengths, len(states))
+            near = Neighbourhood(functional.pad(encoding.lengths, (0, 1), value=beyond), len(states))
             for dilation, product in zip(self.dilations, self.context, strict=True):
                 states = states + product(near(states.to(self.dtype), dilation))
             states = self.head.leave(states)
-        logits: Tensor = self.last(states)
+        logits: Tensor = self.last(states[:n_tokens])
         return logits
 
 

@@ -236,3 +236,31 @@ def test_memory_is_given_back_where_the_c_library_can_and_nothing_happens_elsewh
     assert workers._malloc_trim() is None
     workers.give_back_memory()
     workers._malloc_trim.cache_clear()
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), TYPES)
+@pytest.mark.parametrize("n", [63, 64, 65, 79, 80, 81, 200])
+def test_rows_that_round_a_batch_up_change_nothing(
+    make_predictor: MakePredictor, dtype: torch.dtype, tolerance: float, n: int
+) -> None:
+    predictor = make_predictor(HEADS)
+    texts = ["a " * 20] * (n // 22) + ["b " * (n % 22 - 2)] * (n % 22 > 2)
+    read = tokens(predictor, texts)
+    packed = PackedModel(predictor.model.eval(), dtype)
+    found = packed.encode(read)
+    said = packed.read(found, [task.name for task in HEADS])
+    with torch.no_grad():
+        wanted = predictor.model.encode(read)
+        logits = predictor.model.read(wanted, [task.name for task in HEADS])
+    assert len(found.layers[-1]) == len(read.ids)
+    torch.testing.assert_close(found.sentence, wanted.sentence, rtol=tolerance, atol=tolerance)
+    for name, ours in said.items():
+        assert ours.shape == logits[name].shape
+        torch.testing.assert_close(ours, logits[name], rtol=tolerance, atol=2 * tolerance)
+
+
+@given(st.integers(1, 5000))
+def test_few_sizes_are_multiplied(n: int) -> None:
+    size = packed_layers.rounded(n)
+    assert n <= size < n + 16
+    assert size == n or (size % 16 == 0 and n > packed_layers.FEW)
