@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -116,17 +115,11 @@ def machine() -> dict[str, object]:
     import torch
     import transformers
 
-    info = Path("/proc/cpuinfo")
-    text = info.read_text(encoding="utf-8") if info.is_file() else ""
-    model = next((line.split(":")[1].strip() for line in text.splitlines() if line.startswith("model name")), "")
-    return {
-        "cpu": model or platform.processor(),
-        "cores": os.cpu_count(),
-        "has": [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if f" {flag}" in text],
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-    }
+    sys.path.insert(0, str(ROOT))
+    from mtl.evaluation.benchmark import describe_machine
+
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {**describe_machine(), "gpu": gpu, "transformers": transformers.__version__}
 
 
 def _in_a_process(arguments: argparse.Namespace, case: str, name: str) -> dict[str, float]:
