@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import sys
+
+gc.disable()  # half a second less of importing: what is made until the page is there lasts anyway
 
 from mtl.errors import MtlError
 from mtl.service.service import Service
@@ -32,6 +35,8 @@ def main() -> int:
         show_error=False,
         prevent_thread_lock=True,
     )
+    gc.freeze()
+    gc.enable()
     service.warm_up()  # after the page is there, or it would wait for UMAP to be compiled
     demo.block_thread()
     return 0

@@ -21,7 +21,7 @@ import torch
 from mtl.errors import ConfigError
 from mtl.evaluation.contenders import Timed
 
-Case = Literal["short", "mixed", "tasks", "callers", "map 2,000", "map 10,000"]
+Case = Literal["short", "mixed", "tasks", "callers", "map 2,000", "map 10,000", "start"]
 RESULTS_FILE = "benchmark.json"
 
 ENCODERS = (
@@ -39,6 +39,7 @@ CASES: Mapping[Case, tuple[str, ...]] = {
     "callers": ("one by one", "micro-batches"),
     "map 2,000": ("umap-learn", "mtl, PCA", "mtl, UMAP"),
     "map 10,000": ("umap-learn", "mtl, UMAP"),
+    "start": ("import gradio", "mtl, the page"),
 }
 TEXTS: Mapping[Case, int] = {
     "short": 1024,
@@ -47,6 +48,7 @@ TEXTS: Mapping[Case, int] = {
     "callers": 960,
     "map 2,000": 2000,
     "map 10,000": 10_000,
+    "start": 1,
 }
 
 
@@ -235,6 +237,7 @@ def _figures(runs: Sequence[Mapping[str, float | None]]) -> str:
         "texts_per_s": "{:8.0f} texts/s",
         "p50_ms": "p50 {:7.2f} ms",
         "seconds": "{:7.2f} s",
+        "answer_ms": "first answer after {:.0f} ms",
         "quality": "trustworthiness {:.4f}",
         "memory_mb": "{:6.0f} MB",
     }

@@ -7,10 +7,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import socket
 import statistics
+import subprocess
+import sys
 import tempfile
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -40,12 +45,14 @@ class Timed:
 
     texts_per_s  of the whole list at once, the best of three
     p50_ms       of one text after the other
+    answer_ms    of an app: from its page to its first answer
     quality      of a map: trustworthiness
     """
 
     texts_per_s: float | None = None
     p50_ms: float | None = None
     seconds: float | None = None
+    answer_ms: float | None = None
     quality: float | None = None
     gflops: float | None = None
 
@@ -192,6 +199,51 @@ def of_map(place: Callable[[np.ndarray], np.ndarray], vectors: np.ndarray) -> Ti
     return Timed(seconds=min(seconds), quality=projection.trustworthiness(vectors, points))
 
 
+def of_import() -> Timed:
+    """Seconds of a fresh process that imports gradio and nothing else; no page can be there sooner."""
+    start = time.perf_counter()
+    subprocess.run([sys.executable, "-c", "import gradio"], check=True)
+    return Timed(seconds=time.perf_counter() - start)
+
+
+def of_app(checkpoint: Path) -> Timed:
+    """Seconds from the start of `app.py` to its page, and from there to an answer."""
+    root = Path(__file__).resolve().parents[2]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    settings = {"GRADIO_SERVER_PORT": str(port), "GRADIO_SERVER_NAME": "127.0.0.1", "MTL_CHECKPOINT": str(checkpoint)}
+    code = f"import os, sys; os.environ.update({settings!r}); import app; sys.exit(app.main())"
+    page = f"http://127.0.0.1:{port}/"
+    start = time.perf_counter()
+    with subprocess.Popen([sys.executable, "-c", code], cwd=root, stdout=sys.stderr) as process:
+        try:
+            while not _fetched(page) and process.poll() is None:
+                time.sleep(0.01)
+            seconds = time.perf_counter() - start
+            call = f"{page}gradio_api/call/compare"
+            asked = json.loads(_fetched(call, {"data": ["", "default", "A cat sleeps.", "A dog barks."]}))
+            if b"event: complete" not in _fetched(f"{call}/{asked['event_id']}"):
+                raise RuntimeError("the app did not answer")
+            return Timed(seconds=seconds, answer_ms=1000 * (time.perf_counter() - start - seconds))
+        finally:
+            process.kill()
+
+
+def _fetched(url: str, data: object = None) -> bytes:
+    """What lies at an address of this machine; nothing where nobody answers yet."""
+    body = None if data is None else json.dumps(data).encode()
+    request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            found: bytes = answer.read()
+            return found
+    except urllib.error.URLError as error:
+        if isinstance(error.reason, ConnectionRefusedError):
+            return b""
+        raise
+
+
 def of_machine() -> Timed:
     """The fastest large matrix product that this CPU was seen to do, in GFLOP/s."""
     dtype = torch.bfloat16 if cpu_has_bf16() and can_pack(torch.bfloat16) else torch.float32
@@ -227,6 +279,8 @@ def measure(name: str, checkpoint: Path, texts: Sequence[str]) -> Timed:
         return of_texts(encoders[name](), texts)
     if name == "matrix peak":
         return of_machine()
+    if name in ("import gradio", "mtl, the page"):
+        return of_import() if name == "import gradio" else of_app(checkpoint)
     predictor = load(checkpoint, device="cpu")
     if name in ("one by one", "micro-batches"):
         return of_callers(predictor.analyze if name == "one by one" else MicroBatcher(predictor).analyze, texts)
@@ -236,12 +290,13 @@ def measure(name: str, checkpoint: Path, texts: Sequence[str]) -> Timed:
 
 
 def peak_memory() -> float:
-    """The most memory that this process held, MB; 0 where the system does not say."""
+    """The most memory that this process held, or the one that it started, MB; 0 where the system does not say."""
     try:
         import resource
     except ImportError:
         return 0.0
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    started = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return (started or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) / 1024
 
 
 def main() -> None:

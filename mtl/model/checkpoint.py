@@ -22,6 +22,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from mtl.errors import CheckpointError, ConfigError
+from mtl.model.bert import BertConfig, from_state
 from mtl.model.encoder import Encoder
 from mtl.model.multitask import MultiTaskModel
 from mtl.model.pooling import Pooling, PoolingMode
@@ -181,18 +182,28 @@ def _check_positions(path: Path, meta: Mapping[str, object], encoder: Encoder) -
 
 
 def _backbone(folder: Path) -> torch.nn.Module:
-    from transformers import AutoConfig, AutoModel
-
-    try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
-        backbone: torch.nn.Module = AutoModel.from_config(config, dtype=torch.float32)
-    except (OSError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{folder / 'config.json'}: describes no encoder ({error})") from error
+    """The encoder: a plain BERT in the code of this package, any other in that of `transformers`."""
+    path = folder / "config.json"
     state = _read_tensors(folder / "model.safetensors")
     try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+        config = BertConfig.from_dict(settings) if isinstance(settings, dict) else None
+        if config is not None:
+            return from_state(config, state)
+        backbone = _of_transformers(folder)
         backbone.load_state_dict({key: value.float() for key, value in state.items()})
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{path}: describes no encoder ({error})") from error
     except RuntimeError as error:
         raise CheckpointError(f"{folder}: model.safetensors does not fit config.json; copy both again") from error
+    return backbone
+
+
+def _of_transformers(folder: Path) -> torch.nn.Module:
+    from transformers import AutoConfig, AutoModel
+
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    backbone: torch.nn.Module = AutoModel.from_config(config, dtype=torch.float32)
     return backbone
 
 
