@@ -25,8 +25,13 @@ ENV PATH=/opt/venv/bin:$PATH \
     GRADIO_SERVER_NAME=0.0.0.0 \
     GRADIO_SERVER_PORT=7860 \
     GRADIO_NUM_PORTS=1 \
-    NUMBA_CACHE_DIR=/tmp/numba
+    NUMBA_CACHE_DIR=/opt/numba \
+    NUMBA_CPU_NAME=generic \
+    NUMBA_CPU_FEATURES=""
+RUN install --directory --owner=app --group=app /opt/numba
 USER 1000
+# numba compiles UMAP here, for any CPU of this kind, so that a container's first map does not wait for it
+RUN python -c "import numpy; from mtl.inference import projection; projection.umap(numpy.random.rand(500, 384))"
 EXPOSE 7860
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s \
     CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:7860/config', timeout=4)"]

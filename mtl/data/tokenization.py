@@ -73,6 +73,8 @@ class TextTokenizer:
     def read(self, texts: Sequence[str], *, spans: bool = True) -> list[Reading]:
         """What the backend makes of each text; without `spans` only ids, which is quicker."""
         clean = [without_surrogates(text) for text in texts]
+        if len(clean) == 1 and not spans:
+            return [self.backend.encode(clean[0])]  # no threads are asked
         found: list[Reading] = self.backend.encode_batch(clean) if spans else self.backend.encode_batch_fast(clean)
         return found
 

@@ -39,7 +39,7 @@ def pack(model: MultiTaskModel, dtype: torch.dtype) -> PackedModel | None:
     try:
         packed = PackedModel(model, dtype)
         worst = difference(model, packed)
-    except (RuntimeError, NotImplementedError) as error:
+    except RuntimeError as error:
         _log.warning("no packed model here, the plain one serves (%s)", str(error).splitlines()[0])
         return None
     if not worst <= TOLERANCE[dtype]:

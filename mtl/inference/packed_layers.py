@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mtl.inference.attention import STEP, attend, attention_plan
+from mtl.inference.attention import STEP, attend, attend_alone, attention_plan
 from mtl.model.heads import TokenHead
 from mtl.types import Encoding
 
@@ -109,14 +110,19 @@ class PackedBert:
     def __call__(self, ids: Tensor, lengths: Tensor, *, every_layer: bool) -> tuple[tuple[Tensor, ...], Tensor]:
         """Flat ids (N,) -> states (N, H) of the embeddings and each layer in the packed type (without
         `every_layer` of the last alone), and the last in float32."""
-        plan = attention_plan(lengths.tolist(), self.n_heads, self.dtype, rows=rounded(len(ids)))
-        read = functional.pad(ids, (0, len(plan.places) - len(ids)))
-        states = functional.embedding(read, self.words) + functional.embedding(plan.places, self.places)
+        if len(lengths) == 1 and len(ids) <= FEW:
+            states = functional.embedding(ids, self.words) + self.places[: len(ids)]
+            attention = partial(attend_alone, n_heads=self.n_heads)
+        else:
+            plan = attention_plan(lengths.tolist(), self.n_heads, self.dtype, rows=rounded(len(ids)))
+            read = functional.pad(ids, (0, len(plan.places) - len(ids)))
+            states = functional.embedding(read, self.words) + functional.embedding(plan.places, self.places)
+            attention = partial(attend, plan=plan)
         states = self.norm(states)
         inner = states.to(self.dtype)
         found = [inner]
         for block in self.blocks:
-            states = block.first_norm(states + block.attended(attend(block.joined(inner), plan)))
+            states = block.first_norm(states + block.attended(attention(block.joined(inner))))
             inner = states.to(self.dtype)
             states = block.second_norm(states + block.narrowed(block.widened(inner)))
             inner = states.to(self.dtype)
