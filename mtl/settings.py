@@ -34,7 +34,7 @@ class Settings:
     comparison: Path = ROOT / "assets" / "results" / "comparison.json"
     max_characters: int = 20_000
     max_texts: int = 2_000
-    max_points: int = 5_000
+    max_points: int = 20_000
     max_rows: int = 5_000
     max_labels: int = 200
     max_bytes: int = 100_000_000

@@ -11,7 +11,9 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, TypeAlias
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.nn import functional
 
 from mtl.data.batches import by_length
@@ -41,6 +43,16 @@ Texts: TypeAlias = "tuple[str, ...]"
 
 
 @dataclass(frozen=True)
+class TokenStates:
+    """The tokens of one text: characters (n, 2), words (n,) as in `Tokens`, states (n, H) of the last layer."""
+
+    offsets: NDArray[np.int64]
+    words: NDArray[np.int64]
+    states: NDArray[np.float32]
+    analysis: Analysis
+
+
+@dataclass(frozen=True)
 class Pass:
     """The tasks that are asked of a model in one go; `model` is plain or packed."""
 
@@ -54,6 +66,19 @@ class Pass:
         source = iter(rows)
         while window := list(islice(source, WINDOW)):
             yield from self._window(window)
+
+    def token_states(self, texts: Sequence[str]) -> list[TokenStates]:
+        """What is said of each text as far as one reading goes, and the states that it was said of; one batch."""
+        tokens = self.tokenizer(texts)
+        encoding, found = self._encoded(tokens, self.tasks, len(texts))
+        ends = tokens.lengths.cumsum(0).tolist()
+        states = encoding.layers[-1].float().cpu().numpy()
+        pieces = [slice(end - length, end) for end, length in zip(ends, tokens.lengths.tolist(), strict=True)]
+        offsets, words = tokens.offsets.numpy(), tokens.words.numpy()
+        return [
+            TokenStates(offsets[piece], words[piece], states[piece], analysis)
+            for piece, analysis in zip(pieces, found, strict=True)
+        ]
 
     @property
     def reads_words(self) -> bool:
@@ -107,15 +132,18 @@ class Pass:
         }
         return [found[place] for place in range(len(lengths))]
 
-    @torch.inference_mode()
     def _batch(self, tokens: Tokens, tasks: Sequence[Task], n_rows: int) -> list[Analysis]:
+        return self._encoded(tokens, tasks, n_rows)[1]
+
+    @torch.inference_mode()
+    def _encoded(self, tokens: Tokens, tasks: Sequence[Task], n_rows: int) -> tuple[Encoding, list[Analysis]]:
         names = [task.name for task in tasks]
         device = torch.device("cpu") if isinstance(self.model, PackedModel) else self.model.device
         with nullcontext() if isinstance(self.model, PackedModel) else autocast(device, self.precision):
             encoding = self.model.encode(tokens.to(device), names)
             outputs = self.model.read(encoding, names)
         decoded = {task.name: task.decode(outputs[task.name], tokens) for task in tasks}
-        return _assemble(tokens, encoding, decoded, n_rows)
+        return encoding, _assemble(tokens, encoding, decoded, n_rows)
 
 
 def _assemble(

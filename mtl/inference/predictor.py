@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from mtl.data.tokenization import TextTokenizer
 from mtl.errors import CheckpointError, ConfigError
 from mtl.inference.packed import PackedModel, Watch, pack
-from mtl.inference.passes import Pass, Reader
+from mtl.inference.passes import Pass, Reader, TokenStates
 from mtl.model import checkpoint
 from mtl.model.encoder import Encoder
 from mtl.model.multitask import MultiTaskModel
@@ -119,6 +119,13 @@ class Predictor:
         if len(left) != len(right):
             raise ConfigError(f"pairs need two lists of one length, got {len(left)} and {len(right)} texts")
         return list(self._pass(self.chosen(tasks, 2))(zip(left, right, strict=True)))
+
+    def token_states(self, texts: Sequence[str]) -> list[TokenStates]:
+        """Each text with the states of its tokens and what every single-text task says, from one pass in one batch.
+
+        Of a text that is too long the beginning. `mtl.inference.explain` makes parts and reasons of it.
+        """
+        return self._pass(self.chosen(None, 1)).token_states(texts)
 
     def copy(self) -> Predictor:
         """A predictor with weights of its own: training it leaves this one as it is."""

@@ -45,7 +45,8 @@ def from_json(text: str) -> RunRecord:
 
 
 def _record() -> None:
-    from mtl.service.service import BASE, Service
+    from mtl.service.models import BASE
+    from mtl.service.service import Service
     from mtl.service.tuning import TuneRequest
     from mtl.settings import Settings
 

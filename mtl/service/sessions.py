@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mtl.errors import SessionError
+from mtl.types import Example
 
 if TYPE_CHECKING:
     from mtl.inference.predictor import Predictor
@@ -20,13 +21,17 @@ Clock = Callable[[], float]
 
 @dataclass
 class Session:
-    """What belongs to one browser. `seen` is the time of its last sign of life, in seconds."""
+    """What belongs to one browser. `seen` is the time of its last sign of life, in seconds.
+
+    corrections  what the person said of texts that the model got wrong, by text
+    """
 
     key: str
     seen: float
     models: dict[str, Predictor] = field(default_factory=dict)
     run: Run | None = None
     n_runs: int = 0
+    corrections: dict[str, Example] = field(default_factory=dict)
     starting: threading.Lock = field(default_factory=threading.Lock)
 
 

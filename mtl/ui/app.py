@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gradio as gr
 
-from mtl.service.service import BASE, Service
+from mtl.service.models import BASE
+from mtl.service.service import Service
 from mtl.ui.analyze_tab import create_analyze_tab
-from mtl.ui.context import Context
+from mtl.ui.context import Context, Links
 from mtl.ui.finetune_tab import create_finetune_tab
+from mtl.ui.links import create_link
 from mtl.ui.map_tab import create_map_tab
 from mtl.ui.sharing import create_sharing_panel
 from mtl.ui.similarity_tab import create_similarity_tab
@@ -38,11 +40,12 @@ def build_ui(service: Service) -> gr.Blocks:
             return key or service.sessions.new_key()
 
         ready = demo.load(welcome, session, session, api_name=False, queue=False)
-        context = Context(service, session, model, ready)
-        with gr.Tabs():
+        context = Context(service, session, model, ready, Links())
+        with gr.Tabs() as tabs:
             for name, create in TABS:
-                with gr.Tab(name):
+                with gr.Tab(name, id=name):
                     create(context)
+        create_link(context, tabs, tuple(name for name, _ in TABS))
         if service.sharing is not None:
             create_sharing_panel(service.sharing)
     demo.queue(default_concurrency_limit=4, max_size=64)

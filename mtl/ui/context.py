@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from html import escape
 from typing import ParamSpec, TypeVar
 
@@ -20,6 +20,23 @@ R = TypeVar("R")
 
 
 @dataclass(frozen=True)
+class Answer:
+    """A handler with its inputs and outputs."""
+
+    handler: Callable[..., object]
+    inputs: list[gr.components.Component]
+    outputs: object
+
+
+@dataclass
+class Links:
+    """Fields whose values a link carries, and what is to be answered when it is opened."""
+
+    fields: dict[str, gr.components.Component] = field(default_factory=dict)
+    answers: list[Answer] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
 class Context:
     """Handed to every tab. `ready.then(...)` runs when a page has loaded and its session has a key."""
 
@@ -27,6 +44,22 @@ class Context:
     session: gr.BrowserState
     model: gr.Dropdown
     ready: Dependency
+    links: Links
+
+    @property
+    def who(self) -> list[gr.components.Component]:
+        """What every verb takes first: the session's key and the model's name."""
+        return [self.session, self.model]
+
+    def share(self, name: str, field: gr.components.Component) -> None:
+        """Lets links carry the value of a field under that name."""
+        self.links.fields[name] = field
+
+    def restored(
+        self, handler: Callable[..., object], inputs: Sequence[gr.components.Component], outputs: object
+    ) -> None:
+        """Answers again, by this handler, when a link has filled the fields."""
+        self.links.answers.append(Answer(handler, list(inputs), outputs))
 
 
 def spoken(handler: Callable[P, R]) -> Callable[P, R]:

@@ -12,7 +12,7 @@ from mtl.training.config import FreezePolicy
 from mtl.ui import plots, render
 from mtl.ui.context import Context, spoken
 
-SAMPLE, UPLOAD = "Sample: help-desk requests", "My table"
+SAMPLE, UPLOAD, CORRECTED = "Sample: help-desk requests", "My table", "My corrections"
 HEADS_ONLY = "Encoder frozen: only heads learn (fast, nothing is forgotten)"
 TOP_LAYERS = "Top layers and heads learn"
 ALL = "Everything learns"
@@ -23,7 +23,7 @@ TICK_S = 1.0
 def create_finetune_tab(context: Context) -> None:
     """Fills the tab that is open; a page that is loaded again finds its run."""
     service = context.service
-    n_layers = service.base.model.encoder.n_layers
+    n_layers = service.models.base.model.encoder.n_layers
 
     @spoken
     def start(
@@ -42,8 +42,11 @@ def create_finetune_tab(context: Context) -> None:
         rate: float,
         keep: bool,
     ) -> tuple[str, gr.Timer]:
-        path = service.settings.samples / "helpdesk.marked" if source == SAMPLE else _uploaded(file)
         heads = {"classification": (label_head or "").strip(), "ner": (span_head or "").strip()}
+        if source == CORRECTED:
+            path = service.labelling.corrections_table(key, heads)
+        else:
+            path = service.settings.samples / "helpdesk.marked" if source == SAMPLE else _uploaded(file)
         columns = {"text": text_column, "label": label_column} if source == UPLOAD else {}
         request = TuneRequest(
             path=path,
@@ -63,24 +66,31 @@ def create_finetune_tab(context: Context) -> None:
         news = len(run.events) if run else 0
         active = run is not None and run.active
         drawing = plots.loss_curve(run) if news != seen else gr.skip()
-        picker = gr.skip() if active and seen else gr.Dropdown(choices=service.models(key))  # an open list would close
+        picker = (
+            gr.skip() if active and seen else gr.Dropdown(choices=service.models.names(key))
+        )  # an open list would close
         return render.run_status(run), drawing, render.run_scores(run), picker, gr.Timer(active=active), news
 
     def stop(key: str) -> None:
         service.stop(key)
 
     def offer_heads(key: str, model: str) -> tuple[dict[str, object], ...]:
-        tasks = service.predictor(key, model).tasks
+        tasks = service.models.get(key, model).tasks
         kinds = [[t.name for t in tasks if t.kind == kind] for kind in ("classification", "ner")]
         with_weights = [t.name for t in tasks if t.n_texts == 1]
         return gr.update(choices=kinds[0]), gr.update(choices=kinds[1]), gr.update(choices=with_weights, value=[])
 
-    def show_inputs(source: str) -> list[dict[str, object]]:
-        return [gr.update(visible=source == UPLOAD)] * 3
+    def show_inputs(key: str, model: str, source: str) -> list[object]:
+        fields: list[object] = [gr.update(visible=source == UPLOAD)] * 3
+        if source != CORRECTED:
+            return [*fields, gr.skip(), gr.skip()]
+        corrected = {name for example in service.labelling.corrections(key) for name in example.targets}
+        kinds = {t.kind: t.name for t in service.models.get(key, model).tasks if t.name in corrected}
+        return [*fields, *(gr.update(value=kinds.get(kind, "")) for kind in ("classification", "ner"))]
 
     @spoken
     def offer_columns(file: str | None) -> list[dict[str, object]]:
-        names = service.columns(file) if file else ()
+        names = service.corpora.columns(file) if file else ()
         text = next((name for name in names if name in ("text", "tokens")), names[0] if names else None)
         others = [name for name in names if name not in TARGETS and name != text]
         label = "label" if "label" in others else next(iter(others), None)
@@ -93,10 +103,10 @@ def create_finetune_tab(context: Context) -> None:
         ]
 
     example = service.example_run
-    names = {kind: [t.name for t in service.base.tasks if t.kind == kind] for kind in ("classification", "ner")}
+    names = {kind: [t.name for t in service.models.base.tasks if t.kind == kind] for kind in ("classification", "ner")}
     with gr.Row(equal_height=False):
         with gr.Column():
-            source = gr.Radio([SAMPLE, UPLOAD], value=SAMPLE, label="Data", elem_id="tune-source")
+            source = gr.Radio([SAMPLE, UPLOAD, CORRECTED], value=SAMPLE, label="Data", elem_id="tune-source")
             file = gr.File(
                 label="CSV, TSV, JSONL, Parquet, CoNLL or marked text (also .gz)",
                 visible=False,
@@ -129,7 +139,7 @@ def create_finetune_tab(context: Context) -> None:
                 1, n_layers, value=2, step=1, label="Layers that learn, counted from the top", visible=False
             )
             frozen_heads = gr.CheckboxGroup(
-                [t.name for t in service.base.tasks if t.n_texts == 1], label="Heads that stay frozen"
+                [t.name for t in service.models.base.tasks if t.n_texts == 1], label="Heads that stay frozen"
             )
             keep = gr.Checkbox(True, label="Hold sentence vectors near the old ones (retention)", visible=False)
             steps = gr.Slider(
@@ -158,7 +168,8 @@ def create_finetune_tab(context: Context) -> None:
     timer.tick(look, [context.session, seen], watched, api_name=False, show_progress="hidden")
     context.ready.then(look, [context.session, seen], watched, api_name=False, show_progress="hidden")
     context.model.change(offer_heads, who, [label_head, span_head, frozen_heads], api_name=False)
-    source.change(show_inputs, source, [file, text_column, label_column], api_name=False, queue=False)
+    shown = [file, text_column, label_column, label_head, span_head]
+    source.change(show_inputs, [*who, source], shown, api_name=False, queue=False)
     columns = [text_column, label_column, label_head, span_head]
     file.change(offer_columns, file, columns, api_name=False, show_progress="hidden")
     freezing.change(

@@ -2,107 +2,174 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import gradio as gr
 import plotly.graph_objects as go
 
-from mtl.errors import SessionError
-from mtl.service.service import Corpus, MapPoints, Service
-from mtl.ui import plots
+from mtl.inference.export import write_rows
+from mtl.service import regions
+from mtl.service.downloads import place_for
+from mtl.service.maps import Dims, MapPoints, drawn
+from mtl.ui import render_reading
+from mtl.ui.bridge import figure_events, places_of
 from mtl.ui.context import Context, spoken
+from mtl.ui.corpus_input import corpus_of, create_corpus_input
+from mtl.ui.map_plot import scatter
+from mtl.ui.render_map import map_note, place_note, search_note
 
-SAMPLES, PASTED, TABLE = "Sample sentences", "Pasted lines", "A table"
+FLAT, DEEP = "2-D", "3-D"
+NO_OTHER = "(one model)"
+FORMATS = ("CSV", "JSONL with vectors", "Parquet with vectors", "Figure (HTML)")
 STALE = "This map was drawn with another model; press **Draw the map**."
+HINT = "Click a point for its neighbours; drag around some for a report; double-click to let them go."
+
+
+@dataclass(frozen=True)
+class View:
+    """What a page shows: the map, perhaps the same sentences by a second model, and which points are marked."""
+
+    points: MapPoints | None = None
+    other: MapPoints | None = None
+    marked: tuple[int, ...] = ()
 
 
 def create_map_tab(context: Context) -> None:
     """Fills the tab that is open; the sample map is drawn when the page loads."""
     service = context.service
+    maps = service.maps
 
     @spoken
     def draw(
-        key: str, model: str, source: str, lines: str, file: str | None, column: str | None, colour: str | None
-    ) -> Iterator[tuple[go.Figure, str, dict[str, object], MapPoints]]:
-        first = service.read_corpus(key, model, _corpus(service, source, lines, file, column))
-        yield _shown(first, colour, "UMAP follows …")
-        yield _shown(service.refine(first), colour, "")
+        key: str,
+        model: str,
+        colour: str | None,
+        dims: str,
+        other: str | None,
+        *corpus: object,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008 - Gradio looks for it here
+    ) -> Iterator[tuple[object, ...]]:
+        texts = corpus_of(service.corpora, corpus)
+        n_dims: Dims = 2 if dims == FLAT else 3
+        first = maps.read(key, model, texts, on_progress=lambda share: progress(share, desc="Reading"))
+        yield shown(View(first if n_dims == 2 else None), colour, map_note(first, "UMAP follows …"))
+        final = maps.refine(first, n_dims)
+        if not other or other == NO_OTHER:
+            yield shown(View(final), colour, map_note(final))
+            return
+        second = maps.refine(maps.read(key, other, texts), n_dims)
+        kept = regions.drift(final, second)
+        values = [f"{share:.2f}" for share in kept]
+        view = View(final.with_column(regions.KEPT, values), second.with_column(regions.KEPT, values))
+        note = map_note(final) + f" By **{other}** sentences keep {kept.mean():.0%} of their nearest ones."
+        yield shown(view, regions.KEPT, note)
+
+    def shown(view: View, colour: str | None, note: str) -> tuple[object, ...]:
+        """Both figures, the note, the choice of colours, the view, and no report yet."""
+        columns = list(view.points.corpus.columns) if view.points else []
+        chosen = colour if colour in columns else next(iter(columns), None)
+        return (*figures(view, chosen), note, gr.update(choices=columns, value=chosen), view, HINT)
+
+    def figures(view: View, colour: str | None, placed: object = None) -> tuple[object, ...]:
+        """The map, and the second one where there is one."""
+        if view.points is None:
+            return gr.skip(), gr.skip()
+        title = view.points.model if view.other else ""
+        first = scatter(view.points, colour, marked=view.marked, title=title, placed=placed)  # type: ignore[arg-type]
+        if view.other is None:
+            return first, gr.update(visible=False, value=None)
+        second = scatter(view.other, colour, marked=view.marked, title=view.other.model)
+        return first, gr.update(visible=True, value=second)
 
     @spoken
-    def recolour(points: MapPoints | None, colour: str | None) -> go.Figure | dict[str, object]:
-        return gr.skip() if points is None else plots.scatter(points, colour)
+    def recolour(view: View, colour: str | None) -> tuple[object, ...]:
+        return figures(view, colour)
 
     @spoken
-    def place(
-        key: str, model: str, points: MapPoints | None, colour: str | None, text: str
-    ) -> tuple[go.Figure | dict[str, object], str]:
-        placed = service.place(key, model, points, text)
-        shown = gr.skip() if points is None else plots.scatter(points, colour, placed)
-        return shown, f"Your sentence is the star. Nearest to it: {_literal(placed.nearest)}"
+    def cluster(view: View) -> tuple[object, ...]:
+        points = regions.clustered(drawn(view.points))
+        other = view.other and regions.with_clusters_of(view.other, points)
+        return shown(replace(view, points=points, other=other), regions.CLUSTER, map_note(points))[:-1]
 
     @spoken
-    def offer_columns(file: str | None) -> list[dict[str, object]]:
-        names = list(service.columns(file)) if file else []
-        others = [name for name in names if name != "text"]
-        return [gr.update(choices=names, value=None), gr.update(choices=others, value=None)]
+    def find(key: str, view: View, colour: str | None, query: str) -> tuple[object, ...]:
+        found = maps.find(key, view.points, query)
+        view = replace(view, marked=found.places)
+        return *figures(view, colour), search_note(found, query), view
 
-    def show_inputs(source: str) -> list[dict[str, object]]:
-        return [gr.update(visible=source == PASTED), *[gr.update(visible=source == TABLE)] * 2]
+    @spoken
+    def place(key: str, model: str, view: View, colour: str | None, text: str) -> tuple[object, ...]:
+        placed = maps.place(key, model, view.points, text)
+        return *figures(view, colour, placed), place_note(placed)
 
+    @spoken
+    def report(view: View, colour: str | None, event: str) -> object:
+        """A click: the neighbours of a point. A lasso: what lies in it, marked on the second map too."""
+        points = drawn(view.points)
+        clicked, chosen = places_of(event, "click"), places_of(event, "select")
+        if clicked:
+            near = regions.neighbours(points, clicked[0])
+            title = f"Nearest to: {points.corpus.texts[clicked[0]][:200]}"
+            return render_reading.neighbours(near, title), gr.skip(), gr.skip(), gr.skip()
+        if not chosen:
+            return gr.skip()
+        view = replace(view, marked=tuple(chosen))
+        drawings = figures(view, colour) if view.other else (gr.skip(), gr.skip())
+        return render_reading.region(regions.region(points, chosen)), view, *drawings
+
+    @spoken
+    def download(view: View, colour: str | None, form: str) -> object:
+        points = drawn(view.points)
+        if form == FORMATS[3]:
+            path = place_for("map.html")
+            figure: go.Figure = scatter(points, colour, marked=view.marked)
+            figure.write_html(path, include_plotlyjs=True)
+        else:
+            path = place_for({"C": "map.csv", "J": "map.jsonl", "P": "map.parquet"}[form[0]])
+            write_rows(path, regions.rows(points, vectors=form != FORMATS[0]))
+        return gr.update(value=str(path), visible=True)
+
+    def offer_models(key: str, model: str) -> object:
+        return gr.update(choices=[NO_OTHER, *(name for name in service.models.names(key) if name != model)])
+
+    corpus = create_corpus_input(service.corpora, "map")
     with gr.Row():
-        source = gr.Radio(
-            [SAMPLES, PASTED, TABLE], value=SAMPLES, label="Sentences", min_width=320, elem_id="map-source"
+        colour = gr.Dropdown([], label="Colour by", min_width=200, elem_id="map-colour")
+        dims = gr.Radio([FLAT, DEEP], value=FLAT, label="Dimensions", min_width=140, elem_id="map-dims")
+        other = gr.Dropdown(
+            [NO_OTHER], value=NO_OTHER, label="Beside a second model", min_width=200, elem_id="map-other"
         )
-        colour = gr.Dropdown([], label="Colour by", min_width=280, elem_id="map-colour")
-    lines = gr.Textbox(label="Sentences, one a line", lines=6, visible=False, elem_id="map-lines")
-    file = gr.File(label="CSV, TSV, JSONL or Parquet (also .gz)", visible=False, elem_id="map-file", height=120)
-    column = gr.Dropdown(
-        [], label="Column that holds the text (blank: 'text', else the longest)", visible=False, elem_id="map-column"
-    )
-    button = gr.Button("Draw the map", variant="primary", elem_id="map-go")
-    plot = gr.Plot(label="Map of sentences", elem_id="map-plot")
+    with gr.Row():
+        button = gr.Button("Draw the map", variant="primary", elem_id="map-go")
+        grouped = gr.Button("Find clusters", elem_id="map-cluster")
+    with gr.Row():
+        plot = gr.Plot(label="Map of sentences", elem_id="map-plot", min_width=320)
+        second = gr.Plot(label="The same by the second model", elem_id="map-plot-2", visible=False, min_width=320)
     note = gr.Markdown("The sample map follows …", elem_id="map-note")
     with gr.Row():
+        query = gr.Textbox(label="Find words, or what means them", max_lines=1, submit_btn=True, elem_id="map-find")
         sentence = gr.Textbox(
-            label="Place a sentence on this map", max_lines=3, scale=4, elem_id="map-sentence", submit_btn=True
+            label="Place a sentence on this map", max_lines=3, elem_id="map-sentence", submit_btn=True
         )
-    points = gr.State(None)
+    details = gr.HTML(HINT, elem_id="map-report")
+    with gr.Row():
+        form = gr.Dropdown(list(FORMATS), value=FORMATS[0], label="Take the map with you", elem_id="map-format")
+        get = gr.Button("Prepare the download", elem_id="map-download")
+    file = gr.File(label="Your map", visible=False, elem_id="map-file-out")
+    view = gr.State(View())
+    events = figure_events("map-plot")
 
-    inputs = [context.session, context.model, source, lines, file, column, colour]
-    outputs = [plot, note, colour, points]
+    inputs = [*context.who, colour, dims, other, *corpus.fields]
+    both = [plot, second]
+    outputs = [*both, note, colour, view, details]
     button.click(draw, inputs, outputs, api_name="map", show_progress_on=[note])
-    file.change(offer_columns, file, [column, colour], api_name=False, show_progress="hidden")
     context.ready.then(draw, inputs, outputs, api_name=False, show_progress="hidden")
-    sentence.submit(place, [context.session, context.model, points, colour, sentence], [plot, note], api_name="place")
-    colour.input(recolour, [points, colour], plot, api_name=False)
+    other.focus(offer_models, context.who, other, api_name=False, show_progress="hidden")
     context.model.input(lambda: STALE, None, note, api_name=False, queue=False)
-    source.change(show_inputs, source, [lines, file, column], api_name=False, queue=False)
-
-
-def _corpus(service: Service, source: str, lines: str, file: str | None, column: str | None) -> Corpus:
-    if source == SAMPLES:
-        return service.sample_corpus
-    if source == PASTED:
-        return service.corpus_from_lines(lines)
-    if file is None:
-        raise SessionError("No table yet; upload a CSV, TSV, JSONL or Parquet file first.")
-    return service.corpus_from_file(file, column or None)
-
-
-def _literal(text: str, limit: int = 200) -> str:
-    """A text as Markdown that shows it as it is."""
-    shown = " ".join(text[:limit].split()) + (" …" if len(text) > limit else "")
-    return re.sub(r"([\\`*_{}\[\]()#+\-.!<>|&~:])", r"\\\1", shown)
-
-
-def _shown(points: MapPoints, colour: str | None, waiting: str) -> tuple[go.Figure, str, dict[str, object], MapPoints]:
-    columns = list(points.corpus.columns)
-    chosen = colour if colour in columns else (columns[0] if columns else None)
-    cut = sum(analysis.truncated_at is not None for analysis in points.analyses)
-    note = f"{len(points.analyses):,} sentences placed by **{points.method}**. {waiting}"
-    note += f"Trustworthiness {points.trust:.2f}." if points.trust is not None and points.method == "UMAP" else ""
-    note += f" {cut} of them are longer than the model reads and were cut." if cut else ""
-    left_out = points.corpus.left_out
-    note += f" {left_out} rows without a text were left out." if left_out else ""
-    return plots.scatter(points, chosen), note, gr.update(choices=columns, value=chosen), points
+    grouped.click(cluster, view, outputs[:-1], api_name="clusters", show_progress_on=[note])
+    colour.input(recolour, [view, colour], both, api_name=False)
+    query.submit(find, [context.session, view, colour, query], [*both, note, view], api_name="find")
+    sentence.submit(place, [*context.who, view, colour, sentence], [*both, note], api_name="place")
+    events.change(report, [view, colour, events], [details, view, *both], api_name=False, show_progress="hidden")
+    get.click(download, [view, colour, form], file, api_name="download_map")

@@ -8,8 +8,9 @@ import numpy as np
 import plotly.graph_objects as go
 
 from mtl.evaluation.benchmark import Results
+from mtl.inference.explain import Alignment
 from mtl.service.runs import RunRecord
-from mtl.service.service import MapPoints, Matrix, Placed
+from mtl.service.similarity import Matrix
 from mtl.training.verdict import SharingReport
 from mtl.ui.theme import POINT_COLOURS
 
@@ -20,64 +21,51 @@ SYMBOLS = ("circle", "diamond", "square", "cross")
 
 
 def heat_map(matrix: Matrix) -> go.Figure:
-    """Cosines of a list with itself; numbers are printed while there is room."""
-    names = [_plain(f"{place + 1}. {_short(text, 22)}") for place, text in enumerate(matrix.texts)]
+    """Cosines of a list with itself, or with another one; numbers are printed while there is room."""
+    names = [plain(f"{place + 1}. {short(text, 22)}") for place, text in enumerate(matrix.texts)]
+    across = matrix.across or matrix.texts
     scores = np.round(matrix.scores.astype(float), 3)
-    few = len(names) <= 12
+    few = max(len(names), len(across)) <= 12
     figure = go.Figure(
         go.Heatmap(
             z=scores,
-            x=[str(place + 1) for place in range(len(names))],
+            x=[str(place + 1) for place in range(len(across))],
             y=names,
             zmin=0,
             zmax=1,
             colorscale="Blues",
             texttemplate="%{z:.2f}" if few else None,
-            customdata=[[f"{_wrap(a)}<br>—<br>{_wrap(b)}" for b in matrix.texts] for a in matrix.texts],
+            customdata=[[f"{wrap(a)}<br>—<br>{wrap(b)}" for b in across] for a in matrix.texts],
             hovertemplate="%{z:.3f}<br>%{customdata}<extra></extra>",
             colorbar={"thickness": 12, "tickfont": {"color": INK}},
         )
     )
     figure.update_yaxes(autorange="reversed", automargin=True)
     figure.update_xaxes(side="top", type="category")
-    return _styled(figure, height=max(320, 110 + 26 * len(names)))
+    return styled(figure, height=max(320, 110 + 26 * len(names)))
 
 
-def scatter(points: MapPoints, colour_by: str | None, placed: Placed | None = None) -> go.Figure:
-    """A corpus as points; hovering shows the sentence. Beyond a dozen values the rarest share one colour.
-
-    A text that was `placed` is a star.
-    """
-    values = points.corpus.columns.get(colour_by or "", ("sentences",) * len(points.corpus.texts))
-    frequent = sorted(set(values), key=lambda v: (-values.count(v), v))
-    named = frequent if len(frequent) <= MAX_GROUPS else frequent[: MAX_GROUPS - 1]
-    figure = go.Figure()
-    groups = [(name, [i for i, value in enumerate(values) if value == name]) for name in named]
-    others = [i for i, value in enumerate(values) if value not in set(named)]
-    for place, (name, rows) in enumerate([*groups, *([("other values", others)] if others else [])]):
-        figure.add_scattergl(
-            x=points.points[rows, 0].astype(float).round(4),
-            y=points.points[rows, 1].astype(float).round(4),
-            mode="markers",
-            name=_plain(_short(name, 28) or "(blank)"),
-            marker={"size": 8, "opacity": 0.82, "color": POINT_COLOURS[place % MAX_GROUPS]},
-            text=[f"{_wrap(points.corpus.texts[i])}<br><i>{_plain(_short(values[i], 60))}</i>" for i in rows],
-            hovertemplate="%{text}<extra></extra>",
+def alignment(found: Alignment) -> go.Figure:
+    """Words of one sentence with words of another: how alike they are here."""
+    names = [
+        [plain(f"{place + 1}. {short(word, 18)}") for place, word in enumerate(w)] for w in (found.left, found.right)
+    ]
+    figure = go.Figure(
+        go.Heatmap(
+            z=np.round(found.cosines.astype(float), 3),
+            x=names[1],
+            y=names[0],
+            zmin=0,
+            zmax=1,
+            colorscale="Blues",
+            customdata=np.round(found.shares.astype(float), 4).tolist(),
+            hovertemplate="%{y} — %{x}<br>cosine here %{z:.2f}, adds %{customdata:.3f} to the score<extra></extra>",
+            colorbar={"thickness": 12, "tickfont": {"color": INK}},
         )
-    if placed is not None:
-        figure.add_scattergl(
-            x=[float(placed.point[0])],
-            y=[float(placed.point[1])],
-            mode="markers",
-            name="your sentence",
-            marker={"size": 18, "symbol": "star", "color": "#d62728", "line": {"width": 1, "color": "white"}},
-            text=[_wrap(placed.text)],
-            hovertemplate="%{text}<extra></extra>",
-        )
-    figure.update_layout(legend={"orientation": "h", "y": -0.04, "yanchor": "top", "font": {"color": INK}})
-    figure.update_xaxes(showticklabels=False, zeroline=False)
-    figure.update_yaxes(showticklabels=False, zeroline=False)
-    return _styled(figure, height=620)
+    )
+    figure.update_yaxes(autorange="reversed", automargin=True)
+    figure.update_xaxes(automargin=True, tickangle=-40)
+    return styled(figure, height=max(260, 130 + 24 * len(names[0])))
 
 
 def loss_curve(run: RunRecord | None) -> go.Figure:
@@ -105,7 +93,7 @@ def loss_curve(run: RunRecord | None) -> go.Figure:
     figure.update_layout(yaxis2={**right, "title": "score"}, legend={"orientation": "h", "y": -0.22, "yanchor": "top"})
     figure.update_xaxes(title="step", rangemode="tozero")
     figure.update_yaxes(title="loss", rangemode="tozero", selector={"overlaying": None})
-    return _styled(figure, height=370)
+    return styled(figure, height=370)
 
 
 def sharing(found: SharingReport) -> go.Figure:
@@ -113,7 +101,7 @@ def sharing(found: SharingReport) -> go.Figure:
     figure = go.Figure()
     rows = list(dict.fromkeys((s.task, s.source) for s in found.scores))
     names = {
-        (task, source): f"{_plain(task)}<br><i>{_plain(source)}</i>" if source else f"<b>{_plain(task)}</b>"
+        (task, source): f"{plain(task)}<br><i>{plain(source)}</i>" if source else f"<b>{plain(task)}</b>"
         for task, source in rows
     }
     arms = list(dict.fromkeys(score.arm for score in found.scores))
@@ -140,10 +128,11 @@ def sharing(found: SharingReport) -> go.Figure:
     ends = [end for score in found.scores for end in (score.interval.low, score.interval.high)]
     figure.update_xaxes(title="score on test sets", range=[min(ends) - 0.02, max(ends) + 0.02])
     figure.update_layout(scattermode="group", legend={"orientation": "h", "y": -0.14, "yanchor": "top"})
-    return _styled(figure, height=190 + 46 * len(rows))
+    return styled(figure, height=190 + 46 * len(rows))
 
 
-def _styled(figure: go.Figure, *, height: int) -> go.Figure:
+def styled(figure: go.Figure, *, height: int) -> go.Figure:
+    """The figure with grounds, ink and margins that suit light and dark."""
     figure.update_layout(
         height=height,
         margin={"l": 12, "r": 12, "t": 48, "b": 24},
@@ -166,23 +155,25 @@ def _smooth(values: Sequence[float], keep: float = 0.8) -> list[float]:
     return smooth
 
 
-def _short(text: str, limit: int) -> str:
+def short(text: str, limit: int) -> str:
+    """At most so many characters."""
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Plotly reads tags in labels: a typed one must stay text."""
     return text.replace("&", "&amp;").replace("<", "&lt;")
 
 
-def _wrap(text: str, width: int = 60, lines: int = 6) -> str:
+def wrap(text: str, width: int = 60, lines: int = 6) -> str:
+    """A text in lines, as Plotly breaks them."""
     rows, row = [], ""
-    for word in _short(text, width * lines).split():
+    for word in short(text, width * lines).split():
         if row and len(row) + len(word) >= width:
             rows.append(row)
             row = ""
         row = f"{row} {word}".strip()
-    return "<br>".join(_plain(part) for part in [*rows, row])
+    return "<br>".join(plain(part) for part in [*rows, row])
 
 
 def benchmark_figure(found: Results) -> go.Figure:
@@ -206,4 +197,4 @@ def benchmark_figure(found: Results) -> go.Figure:
         ]
     )
     figure.update_layout(barmode="group", yaxis_title="texts a second", legend={"orientation": "h", "y": -0.15})
-    return _styled(figure, height=420)
+    return styled(figure, height=420)

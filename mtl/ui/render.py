@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from html import escape
 
 from mtl.service.runs import Run, RunRecord
-from mtl.service.service import Comparison, Matrix, Ranking
+from mtl.service.similarity import Comparison, Matrix, Ranking
 from mtl.tasks import Task
 from mtl.training.compare import SHARED, SINGLE
 from mtl.training.events import Evaluated
@@ -23,7 +23,7 @@ def pair_score(found: Comparison) -> str:
     return (
         f'{_cut_list(names)}<div class="mtl-card"><div class="mtl-score">{found.score:.3f}</div>'
         f'<div class="mtl-dim">cosine of the two sentence vectors: 1 same direction, 0 unrelated</div>'
-        f'<div style="margin-top:10px">{_track(found.score)}</div></div>'
+        f'<div style="margin-top:10px">{track(found.score)}</div></div>'
     )
 
 
@@ -48,28 +48,41 @@ def label_bars(analysis: Analysis, tasks: Sequence[Task]) -> str:
             ranked = sorted(value.scores.items(), key=lambda item: -item[1])[:10]
             bars = "".join(
                 f'<div class="mtl-bar"><b>{escape(label).replace("/", "/<wbr>")}</b>'
-                f"{_track(score)}<span>{score:.1%}</span></div>"
+                f"{track(score)}<span>{score:.1%}</span></div>"
                 for label, score in ranked
             )
             groups.append(f'<div class="mtl-task"><h4>{escape(task.name)}</h4>{bars}</div>')
     return f'<div class="mtl-card">{"".join(groups) or "This model has no classification head."}</div>'
 
 
-def entities(text: str, analysis: Analysis, tasks: Sequence[Task], *, threshold: float) -> str:
-    """The text once for each entity task, its spans marked; what only entities were looked for in is dim."""
+def entities(
+    text: str, analysis: Analysis, tasks: Sequence[Task], *, threshold: float, kinds: Collection[str] | None = None
+) -> str:
+    """The text once for each entity task, its spans marked; what only entities were looked for in is dim.
+
+    `kinds` are the labels to show, None all of them.
+    """
     groups = []
     for task in tasks:
         value = analysis.predictions.get(task.name)
         if isinstance(value, tuple):
-            shown = [span for span in value if span.score >= threshold]
-            hidden = len(value) - len(shown)
-            note = f'<div class="mtl-dim">{hidden} below the threshold</div>' if hidden else ""
+            wanted = [span for span in value if kinds is None or span.label in kinds]
+            shown = [span for span in wanted if span.score >= threshold]
+            hidden = [
+                f"{count} {why}"
+                for count, why in (
+                    (len(wanted) - len(shown), "below the threshold"),
+                    (len(value) - len(wanted), "of kinds that are not shown"),
+                )
+                if count
+            ]
+            note = f'<div class="mtl-dim">{", ".join(hidden)}</div>' if hidden else ""
             marked = _marked(text, shown, task.labels, analysis.truncated_at)
             groups.append(
                 f'<div class="mtl-task"><h4>{escape(task.name)}</h4><div class="mtl-text">{marked}</div>{note}</div>'
             )
     body = "".join(groups) or "This model has no entity head."
-    return f'<div class="mtl-card">{_cut_note(text, analysis)}{body}</div>'
+    return f'<div class="mtl-card">{cut_note(text, analysis)}{body}</div>'
 
 
 def warning(sentence: str) -> str:
@@ -167,7 +180,8 @@ def _cut_list(names: Sequence[str]) -> str:
     return warning(f"Longer than the model reads: {shown}. Only the beginning counts.")
 
 
-def _track(share: float) -> str:
+def track(share: float) -> str:
+    """A bar that is full to that share."""
     return f'<div class="mtl-track"><div class="mtl-fill" style="width:{max(0.0, min(1.0, share)):.1%}"></div></div>'
 
 
@@ -192,7 +206,8 @@ def _dim_from(read: int, text: str, start: int, end: int) -> str:
     return escape(text[start:border]) + rest
 
 
-def _cut_note(text: str, analysis: Analysis) -> str:
+def cut_note(text: str, analysis: Analysis) -> str:
+    """How much of a text was read, where that is not all of it."""
     if analysis.truncated_at is None:
         return ""
     return warning(

@@ -1,87 +1,202 @@
-"""Two sentences, a list with itself, a query against a list."""
+"""How alike sentences are and why: a pair, lists, a search, near-duplicates, and one sentence under the X-ray."""
 
 from __future__ import annotations
-
-import csv
 
 import gradio as gr
 import plotly.graph_objects as go
 
-from mtl.service.service import BASE, Service
-from mtl.ui import plots, render
+from mtl.service.models import BASE
+from mtl.service.service import Service
+from mtl.ui import plots, render, render_reading
 from mtl.ui.context import Context, spoken
+from mtl.ui.corpus_input import PASTED, CorpusInput, corpus_of, create_corpus_input
 
-LEFT = "The train was held up for an hour by snow on the line."
-RIGHT = "Because of heavy snow our train arrived sixty minutes late."
-LINES = """The train was held up for an hour by snow on the line.
-Because of heavy snow our train arrived sixty minutes late.
-The flight left on time in spite of the storm.
-My soup was cold when it came to the table.
-The waiter brought us lukewarm soup.
-Shares in the bank fell after its profit warning."""
-QUERY = "cheap places to sleep near the station"
-CORPUS = """Our hostel is two minutes from the central station, beds from 19 euros.
-The museum closes at six on Sundays.
-A budget hotel with clean rooms right beside the tracks.
+LEFT = "Rain will reach the coast by evening."
+RIGHT = "We expect showers on the shore tonight."
+LINES = """Rain will reach the coast by evening.
+We expect showers on the shore tonight.
+The bank raised its rates by half a point.
+Borrowing becomes dearer as the central bank tightens.
+Fold the egg whites into the batter.
+My favourite striker missed two penalties."""
+QUERY = "cheap place to sleep near the station"
+CORPUS = """A budget hotel with clean rooms right beside the tracks.
 Take the tram from the station to the old town.
 The five-star palace by the lake has its own spa.
 Breakfast is not included in the price of the room.
-The station bakery opens at five in the morning."""
+The station bakery opens at five in the morning.
+Clean rooms and low prices, a minute from the railway."""
+DUPLICATES = """The parcel has not arrived yet.
+My parcel still has not arrived.
+Please cancel my subscription.
+I would like to cancel my subscription, please.
+The app crashes when I open the camera.
+How do I change the address of a delivery?"""
 
 
 def create_similarity_tab(context: Context) -> None:
     """Fills the tab that is open; its examples are answered when the page is built."""
+    width = context.service.similarity.width("", BASE)
+    with gr.Tabs():
+        with gr.Tab("Pair"):
+            _two_sentences(context)
+        with gr.Tab("Lists"):
+            _lists(context)
+        with gr.Tab("Search"):
+            _search(context)
+        with gr.Tab("Duplicates"):
+            _duplicates(context)
+        with gr.Tab("X-ray"):
+            _xray(context)
+        with gr.Tab("Length"):
+            _vector_length(context, width)
+
+
+def _two_sentences(context: Context) -> None:
     service = context.service
 
     @spoken
     def compare(key: str, model: str, left: str, right: str) -> str:
-        return render.pair_score(service.compare(key, model, left, right))
+        return render.pair_score(service.similarity.compare(key, model, left, right))
 
     @spoken
-    def matrix(key: str, model: str, lines: str) -> tuple[go.Figure, str]:
-        found = service.matrix(key, model, lines)
+    def align(key: str, model: str, left: str, right: str) -> tuple[go.Figure, str]:
+        found = service.similarity.align(key, model, left, right)
+        return plots.alignment(found), render_reading.alignment_note(found)
+
+    with gr.Row():
+        left = gr.Textbox(LEFT, label="First sentence", lines=2, min_width=280, elem_id="pair-left")
+        right = gr.Textbox(RIGHT, label="Second sentence", lines=2, min_width=280, elem_id="pair-right")
+    button = gr.Button("Compare", variant="primary", elem_id="pair-go")
+    score = gr.HTML(compare("", BASE, LEFT, RIGHT), elem_id="pair-score")
+    figure, words = align("", BASE, LEFT, RIGHT)
+    with gr.Accordion("Why? Word by word", open=True, elem_id="pair-why"):
+        plot = gr.Plot(figure, label="Words of the one with words of the other", elem_id="pair-plot")
+        note = gr.HTML(words, elem_id="pair-note")
+    examples = gr.Examples(_pairs(service), [left, right], label="Try one of these")
+    inputs, why = [*context.who, left, right], [plot, note]
+    button.click(compare, inputs, score, api_name="compare")
+    button.click(align, inputs, why, api_name="align", show_progress="hidden")
+    chosen = examples.load_input_event.then
+    for trigger in (left.submit, right.submit, context.model.input, chosen):
+        trigger(compare, inputs, score, api_name=False)
+        trigger(align, inputs, why, api_name=False, show_progress="hidden")
+    context.share("left", left)
+    context.share("right", right)
+    context.restored(compare, inputs, score)
+    context.restored(align, inputs, why)
+
+
+def _lists(context: Context) -> None:
+    service = context.service
+
+    @spoken
+    def matrix(key: str, model: str, lines: str, across: str) -> tuple[go.Figure, str]:
+        found = service.similarity.matrix(key, model, lines, across)
         return plots.heat_map(found), render.matrix_note(found)
 
+    with gr.Row():
+        lines = gr.Textbox(LINES, label="Sentences, one a line (2 to 40)", lines=6, elem_id="matrix-lines", scale=2)
+        across = gr.Textbox(
+            "", label="Compare with (blank: with themselves)", lines=6, elem_id="matrix-across", scale=1, min_width=280
+        )
+    button = gr.Button("Draw the heat map", variant="primary", elem_id="matrix-go")
+    figure, cut = matrix("", BASE, LINES, "")
+    note = gr.HTML(cut)
+    plot = gr.Plot(figure, label="Cosine of each pair", elem_id="matrix-plot")
+    inputs = [*context.who, lines, across]
+    button.click(matrix, inputs, [plot, note], api_name="matrix")
+    context.model.input(matrix, inputs, [plot, note], api_name=False)
+    context.share("lines", lines)
+    context.share("across", across)
+    context.restored(matrix, inputs, [plot, note])
+
+
+def _search(context: Context) -> None:
+    service = context.service
+
     @spoken
-    def search(key: str, model: str, query: str, lines: str, top_k: float) -> str:
-        return render.hits(service.search(key, model, query, lines, top_k=int(top_k)))
+    def search(key: str, model: str, query: str, top_k: float, *corpus: object) -> str:
+        texts = corpus_of(service.corpora, corpus)
+        return render.hits(service.similarity.search(key, model, query, texts, top_k=int(top_k)))
 
-    with gr.Tabs():
-        with gr.Tab("Two sentences"):
-            with gr.Row():
-                left = gr.Textbox(LEFT, label="First sentence", lines=2, min_width=280, elem_id="pair-left")
-                right = gr.Textbox(RIGHT, label="Second sentence", lines=2, min_width=280, elem_id="pair-right")
-            pair_button = gr.Button("Compare", variant="primary", elem_id="pair-go")
-            score = gr.HTML(compare("", BASE, LEFT, RIGHT), elem_id="pair-score")
-            gr.Examples(_pairs(service), [left, right], label="Try one of these")
-        with gr.Tab("A list"):
-            lines = gr.Textbox(LINES, label="Sentences, one a line (2 to 40)", lines=6, elem_id="matrix-lines")
-            matrix_button = gr.Button("Draw the heat map", variant="primary", elem_id="matrix-go")
-            figure, cut = matrix("", BASE, LINES)
-            note = gr.HTML(cut)
-            plot = gr.Plot(figure, label="Cosine of each pair", elem_id="matrix-plot")
-        with gr.Tab("Search"):
-            query = gr.Textbox(QUERY, label="Query", elem_id="search-query")
-            corpus = gr.Textbox(CORPUS, label="Sentences, one a line", lines=7, elem_id="search-lines")
-            top_k = gr.Slider(1, 50, value=5, step=1, label="Results")
-            search_button = gr.Button("Search", variant="primary", elem_id="search-go")
-            results = gr.HTML(search("", BASE, QUERY, CORPUS, 5), elem_id="search-results")
-
-    who = [context.session, context.model]
-    pair, listed, asked = [*who, left, right], [*who, lines], [*who, query, corpus, top_k]
-    pair_button.click(compare, pair, score, api_name="compare")
-    matrix_button.click(matrix, listed, [plot, note], api_name="matrix")
-    search_button.click(search, asked, results, api_name="search")
-    for trigger in (left.submit, right.submit, context.model.input):
-        trigger(compare, pair, score, api_name=False)
+    query = gr.Textbox(QUERY, label="Query", elem_id="search-query")
+    where = create_corpus_input(service.corpora, "search", pasted=CORPUS, start=PASTED)
+    top_k = gr.Slider(1, 50, value=5, step=1, label="Results")
+    button = gr.Button("Search", variant="primary", elem_id="search-go")
+    results = gr.HTML(search("", BASE, QUERY, 5, PASTED, CORPUS, None, None), elem_id="search-results")
+    inputs = [*context.who, query, top_k, *where.fields]
+    button.click(search, inputs, results, api_name="search")
     for trigger in (query.submit, context.model.input):
-        trigger(search, asked, results, api_name=False)
-    context.model.input(matrix, listed, [plot, note], api_name=False)
+        trigger(search, inputs, results, api_name=False)
+    context.share("query", query)
+    context.restored(search, inputs, results)
+
+
+def _duplicates(context: Context) -> None:
+    service = context.service
+
+    @spoken
+    def duplicates(key: str, model: str, threshold: float, *corpus: object) -> str:
+        texts = corpus_of(service.corpora, corpus)
+        found = service.similarity.duplicates(key, model, texts, threshold=threshold)
+        return render_reading.duplicates(found, texts.texts)
+
+    where: CorpusInput = create_corpus_input(service.corpora, "duplicates", pasted=DUPLICATES, start=PASTED)
+    threshold = gr.Slider(0.5, 1, value=0.75, step=0.01, label="Least cosine of a pair", elem_id="duplicates-threshold")
+    button = gr.Button("Find near-duplicates", variant="primary", elem_id="duplicates-go")
+    results = gr.HTML(duplicates("", BASE, 0.75, PASTED, DUPLICATES, None, None), elem_id="duplicates-results")
+    inputs = [*context.who, threshold, *where.fields]
+    button.click(duplicates, inputs, results, api_name="duplicates")
+    for trigger in (threshold.release, context.model.input):
+        trigger(duplicates, inputs, results, api_name=False)
+
+
+def _xray(context: Context) -> None:
+    service = context.service
+
+    @spoken
+    def xray(key: str, model: str, text: str) -> str:
+        tasks = service.models.get(key, model).tasks
+        return render_reading.xray(service.similarity.xray(key, model, text), tasks)
+
+    example = "Clara Jansen opened a wonderful new library in Leipzig."
+    text = gr.Textbox(example, label="Sentence", lines=2, elem_id="xray-text")
+    button = gr.Button("X-ray", variant="primary", elem_id="xray-go")
+    results = gr.HTML(xray("", BASE, example), elem_id="xray-results")
+    inputs = [*context.who, text]
+    button.click(xray, inputs, results, api_name="xray")
+    for trigger in (text.submit, context.model.input):
+        trigger(xray, inputs, results, api_name=False)
+    context.share("xray", text)
+    context.restored(xray, inputs, results)
+
+
+def _vector_length(context: Context, width: int) -> None:
+    service = context.service
+
+    @spoken
+    def cost(key: str, model: str, n_dims: float, left: str, right: str) -> str:
+        found = service.similarity.cost(key, model, int(n_dims))
+        pair = [service.similarity.compare(key, model, left, right, n_dims=n).score for n in (int(n_dims), None)]
+        return render_reading.length_cost(found, pair[0], pair[1])
+
+    gr.Markdown(
+        "A shorter vector takes less room and searches faster. This model was not trained for it: see what it costs."
+    )
+    n_dims = gr.Slider(8, width, value=min(96, width), step=8, label="Keep the first … numbers", elem_id="length")
+    with gr.Row():
+        left = gr.Textbox(LEFT, label="First sentence", min_width=280)
+        right = gr.Textbox(RIGHT, label="Second sentence", min_width=280)
+    results = gr.HTML(cost("", BASE, min(96, width), LEFT, RIGHT), elem_id="length-results")
+    inputs = [*context.who, n_dims, left, right]
+    n_dims.change(cost, inputs, results, api_name="vector_length", show_progress="hidden", trigger_mode="always_last")
+    for trigger in (left.submit, right.submit, context.model.input):
+        trigger(cost, inputs, results, api_name=False)
 
 
 def _pairs(service: Service) -> list[list[str]]:
     """A few of the sample pairs."""
-    path = service.settings.samples / "pairs.csv"
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    return [[row["sentence1"], row["sentence2"]] for row in rows[:: max(1, len(rows) // 5)][:5]]
+    pairs = service.corpora.sample_pairs
+    both = [[left, right] for left, right in zip(pairs.left, pairs.right, strict=True)]
+    return both[:: max(1, len(both) // 5)][:5]

@@ -46,6 +46,20 @@ CSS = """
 .mtl-table th, .mtl-table td {text-align: left; padding: 5px 8px; border-bottom: 1px solid var(--border-color-primary)}
 .mtl-table td.num, .mtl-table th.num {text-align: right; font-variant-numeric: tabular-nums}
 .mtl-scroll {overflow-x: auto}
+.mtl-two {display: grid; grid-template-columns: repeat(auto-fit, minmax(300px, 1fr)); gap: 12px; margin-block: 12px}
+.mtl-two > * {min-width: 0}
+.mtl-side {margin: 0 0 6px; color: var(--body-text-color)}
+.mtl-differences {margin: 0 0 6px; padding-left: 18px; color: var(--body-text-color)}
+.mtl-tokens {display: flex; flex-wrap: wrap; gap: 6px}
+.mtl-token, .mtl-why {color: var(--body-text-color); border-radius: 6px; overflow-wrap: anywhere}
+.mtl-token {padding: 3px 7px; border: 1px solid var(--border-color-primary);
+  background: color-mix(in srgb, #1d64b4 var(--much), transparent)}
+.mtl-token i {display: block; font-style: normal; font-size: .72rem; font-variant-numeric: tabular-nums}
+.mtl-why {padding: 2px 3px; background: color-mix(in srgb, var(--why) var(--much), transparent)}
+.mtl-link {align-items: center}
+#correct-spans .token, #correct-spans .token .text {color: var(--body-text-color) !important}
+#correct-spans .token .label {color: #fff !important}
+input.subdued {color: var(--body-text-color) !important}
 .mtl-table td, .mtl-table th {border-inline: 0 !important}
 .tab-container button.selected {color: var(--body-text-color) !important; font-weight: 650}
 @media (max-width: 480px) {

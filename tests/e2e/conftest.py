@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -85,11 +86,17 @@ def browser() -> Iterator[object]:
         browser.close()
 
 
-@pytest.fixture(params=["desktop", "phone"])
-def page(request: pytest.FixtureRequest, app: App, browser: object) -> Iterator[object]:
-    sizes = {"desktop": (1280, 900), "phone": (390, 844)}
-    width, height = sizes[request.param]
-    context = browser.new_context(viewport={"width": width, "height": height})
+SIZES = {"desktop": (1280, 900), "wide": (1440, 900), "phone": (390, 844)}
+QUIET = ("GPU stall due to ReadPixels", "favicon")
+
+
+@contextmanager
+def opened(app: App, browser: object, screen: str, scheme: str = "light", query: str = "") -> Iterator[object]:
+    """A page of the app; afterwards nothing outside was asked for and nothing was complained of."""
+    width, height = SIZES[screen]
+    context = browser.new_context(
+        viewport={"width": width, "height": height}, color_scheme=scheme, accept_downloads=True
+    )
     page = context.new_page()
     page.set_default_timeout(60_000)
     outside: list[str] = []
@@ -97,10 +104,23 @@ def page(request: pytest.FixtureRequest, app: App, browser: object) -> Iterator[
     local = ("http://127.0.0.1", "ws://127.0.0.1", "data:", "blob:")
     page.on("request", lambda r: outside.append(r.url) if not r.url.startswith(local) else None)
     page.on("pageerror", lambda error: errors.append(str(error)))
-    page.goto(app.url)
-    page.wait_for_selector("#pair-score")
+    page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
+    page.goto(f"{app.url}/{query}")
+    page.wait_for_selector("#pair-score", state="attached")
     page.wait_for_function("localStorage.getItem('mtl-session')")
     yield page
     assert outside == [], "the page asked hosts outside for something"
-    assert errors == [], "a script of the page failed"
+    assert [error for error in errors if not any(quiet in error for quiet in QUIET)] == [], "the page complained"
     context.close()
+
+
+@pytest.fixture(params=["desktop", "phone"])
+def page(request: pytest.FixtureRequest, app: App, browser: object) -> Iterator[object]:
+    with opened(app, browser, request.param) as page:
+        yield page
+
+
+@pytest.fixture
+def wide(app: App, browser: object) -> Iterator[object]:
+    with opened(app, browser, "wide") as page:
+        yield page

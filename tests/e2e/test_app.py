@@ -65,7 +65,7 @@ def test_search_ranks_the_answer_first(page) -> None:
 
 
 def test_list_is_drawn_as_a_heat_map(page) -> None:
-    open_tab(page, "A list")
+    open_tab(page, "Lists")
     page.locator("#matrix-lines textarea").fill("red wine\nwhite wine\ntax law")
     page.locator("#matrix-go").click()
     shown = "[...document.querySelectorAll('#matrix-plot .ytick text')].map(label => label.textContent).sort().join()"

@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mtl.errors import DataError, MtlError, SessionError
-from mtl.service.service import BASE, Service
+from mtl.errors import MtlError, SessionError
+from mtl.service.corpora import Corpus
+from mtl.service.models import BASE
+from mtl.service.service import Service
 from mtl.service.tuning import TuneRequest
 from mtl.settings import Settings
 from mtl.training.config import FreezePolicy
@@ -30,21 +32,21 @@ def table(tmp_path: Path) -> Path:
 
 
 def test_compare_is_the_cosine_of_the_two_vectors(service: Service) -> None:
-    left, right = service.base.encode(["a red cat", "the blue dog"])
-    found = service.compare("k", BASE, "a red cat", "the blue dog")
+    left, right = service.models.base.encode(["a red cat", "the blue dog"])
+    found = service.similarity.compare("k", BASE, "a red cat", "the blue dog")
     assert found.score == pytest.approx(float(left @ right), abs=1e-6)
     assert found.cut == ()
 
 
 def test_matrix_is_symmetric_with_ones_and_skips_blank_lines(service: Service) -> None:
-    found = service.matrix("k", BASE, "one\n\n two \nthree\n")
+    found = service.similarity.matrix("k", BASE, "one\n\n two \nthree\n")
     assert found.texts == ("one", "two", "three")
     np.testing.assert_allclose(found.scores, found.scores.T, atol=1e-6)
     np.testing.assert_allclose(np.diag(found.scores), 1, atol=1e-5)
 
 
 def test_search_is_best_first_and_knows_its_places(service: Service) -> None:
-    hits = service.search("k", BASE, "two", "one\ntwo\nthree", top_k=2).hits
+    hits = service.similarity.search("k", BASE, "two", Corpus(("one", "two", "three"), {}), top_k=2).hits
     assert len(hits) == 2
     assert (hits[0].place, hits[0].text) == (1, "two")
     assert hits[0].score == pytest.approx(1, abs=1e-5)
@@ -53,23 +55,22 @@ def test_search_is_best_first_and_knows_its_places(service: Service) -> None:
 
 def test_what_was_cut_is_never_silent(service: Service) -> None:
     long = "word " * 60
-    assert service.compare("k", BASE, "short", long).cut == (1,)
-    assert service.search("k", BASE, long, f"short\n{long}").cut == (0, 2)
-    assert service.matrix("k", BASE, f"short\n{long}").cut == (1,)
+    assert service.similarity.compare("k", BASE, "short", long).cut == (1,)
+    assert service.similarity.search("k", BASE, long, Corpus(("short", long), {})).cut == (0, 2)
+    assert service.similarity.matrix("k", BASE, f"short\n{long}").cut == (1,)
 
 
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda s: s.compare("k", BASE, " \n", "b"), "The first sentence is empty"),
-        (lambda s: s.compare("k", BASE, "a", ""), "The second sentence is empty"),
-        (lambda s: s.analyze("k", BASE, "\t"), "The text is empty"),
-        (lambda s: s.analyze("k", BASE, "x" * 1_000_000), "has 1,000,000 characters; the limit is 1,000"),
-        (lambda s: s.matrix("k", BASE, "only one"), "has 1 sentences; a heat map takes 2 to 40"),
-        (lambda s: s.search("k", BASE, "q", "\n\n"), "The list is empty"),
-        (lambda s: s.corpus_from_lines("a\n" * 51), "has 51 texts; the limit is 50"),
-        (lambda s: s.corpus_from_lines("a" * 50_001), "The list has 50,001 characters"),
-        (lambda s: s.analyze("k", "tuned 9", "text"), "Model 'tuned 9' is not here any more"),
+        (lambda s: s.similarity.compare("k", BASE, " \n", "b"), "The first sentence is empty"),
+        (lambda s: s.similarity.compare("k", BASE, "a", ""), "The second sentence is empty"),
+        (lambda s: s.labelling.analyze("k", BASE, "\t"), "The text is empty"),
+        (lambda s: s.labelling.analyze("k", BASE, "x" * 1_000_000), "has 1,000,000 characters; the limit is 1,000"),
+        (lambda s: s.similarity.matrix("k", BASE, "only one"), "has 1 sentences; a heat map takes 2 to 40"),
+        (lambda s: s.corpora.from_lines("a\n" * 51), "has 51 texts; the limit is 50"),
+        (lambda s: s.corpora.from_lines("a" * 50_001), "The list has 50,001 characters"),
+        (lambda s: s.labelling.analyze("k", "tuned 9", "text"), "Model 'tuned 9' is not here any more"),
     ],
 )
 def test_what_cannot_be_answered_gets_one_sentence(service: Service, call, words: str) -> None:
@@ -82,18 +83,18 @@ def test_what_cannot_be_answered_gets_one_sentence(service: Service, call, words
     "text", ["👍🏽👩‍👩‍👧", "\x00\x07\x1b[0m", "Привет мир 你好 שלום", "\u202eabc", "\ud83d", "e\u0301" * 20, "​"]
 )
 def test_strange_text_is_read(service: Service, text: str) -> None:
-    found = service.analyze("k", BASE, text)
-    assert found.vector.shape == (service.base.model.encoder.width,)
+    found = service.labelling.analyze("k", BASE, text)
+    assert found.vector.shape == (service.models.base.model.encoder.width,)
     assert np.isfinite(found.vector).all()
 
 
 def test_a_corpus_finds_its_text_column_and_keeps_the_others(service: Service, tmp_path: Path) -> None:
     path = tmp_path / "notes.csv"
     path.write_text("id,remark\n1,a long remark about wine\n2,another remark about law\n", encoding="utf-8")
-    corpus = service.corpus_from_file(path)
+    corpus = service.corpora.from_file(path)
     assert corpus.texts == ("a long remark about wine", "another remark about law")
     assert corpus.columns == {"id": ("1", "2")}
-    points = service.read_corpus("k", BASE, corpus)
+    points = service.maps.read("k", BASE, corpus)
     assert points.points.shape == (2, 2)
     assert points.corpus.columns["id"] == ("1", "2")
 
@@ -101,41 +102,34 @@ def test_a_corpus_finds_its_text_column_and_keeps_the_others(service: Service, t
 def test_a_column_of_zeros_is_not_blank(service: Service, tmp_path: Path) -> None:
     path = tmp_path / "notes.jsonl"
     path.write_text('{"text": "a", "flag": 0, "ok": false}\n{"text": "b", "flag": 1.0, "ok": null}', encoding="utf-8")
-    assert service.corpus_from_file(path).columns == {"flag": ("0", "1"), "ok": ("False", "")}
+    assert service.corpora.from_file(path).columns == {"flag": ("0", "1"), "ok": ("False", "")}
 
 
 def test_few_points_are_placed_by_pca_and_it_says_so(service: Service) -> None:
-    first = service.read_corpus("k", BASE, service.corpus_from_lines("one\ntwo\nthree"))
-    assert service.refine(first).method == "PCA"
-    many = service.read_corpus("k", BASE, service.corpus_from_lines("\n".join("abcdefghijkl")))
-    assert service.refine(many).method == "UMAP"
+    first = service.maps.read("k", BASE, service.corpora.from_lines("one\ntwo\nthree"))
+    assert service.maps.refine(first).method == "PCA"
+    many = service.maps.read("k", BASE, service.corpora.from_lines("\n".join("abcdefghijkl")))
+    assert service.maps.refine(many).method == "UMAP"
 
 
 def test_rows_without_a_text_are_left_out_of_a_map_and_counted(service: Service, tmp_path: Path) -> None:
     path = tmp_path / "notes.csv"
     path.write_text("Feedback;Région\ngood wine;Nord\n;Sud\nbad wine;Est\n", encoding="utf-8")
-    corpus = service.corpus_from_file(path, "Feedback")
+    corpus = service.corpora.from_file(path, "Feedback")
     assert (corpus.texts, corpus.columns["Région"], corpus.left_out) == (("good wine", "bad wine"), ("Nord", "Est"), 1)
-    assert service.read_corpus("k", BASE, corpus).corpus.left_out == 1
-    assert service.columns(path) == ("Feedback", "Région")
-
-
-def test_too_many_rows_for_a_map_are_refused(service: Service, tmp_path: Path) -> None:
-    path = tmp_path / "long.csv"
-    path.write_text("text\n" + "row\n" * 41, encoding="utf-8")
-    with pytest.raises(DataError, match="has more than 40 rows, which is all that a map takes"):
-        service.corpus_from_file(path)
+    assert service.maps.read("k", BASE, corpus).corpus.left_out == 1
+    assert service.corpora.columns(path) == ("Feedback", "Région")
 
 
 def test_the_samples_are_many_and_their_columns_can_be_coloured(service: Service) -> None:
-    roomy = Service(Settings(), base=service.base)
-    assert len(roomy.sample_corpus.texts) >= 300
-    assert len(set(roomy.sample_corpus.texts)) == len(roomy.sample_corpus.texts)
-    assert set(roomy.sample_corpus.columns) >= {"theme", "register"}
+    roomy = Service(Settings(), base=service.models.base)
+    assert len(roomy.corpora.sample.texts) >= 300
+    assert len(set(roomy.corpora.sample.texts)) == len(roomy.corpora.sample.texts)
+    assert set(roomy.corpora.sample.columns) >= {"theme", "register"}
 
 
 def test_a_tuned_model_is_its_sessions_own_and_leaves_the_base_as_it_was(service: Service, table: Path) -> None:
-    before = {name: value.clone() for name, value in service.base.model.state_dict().items()}
+    before = {name: value.clone() for name, value in service.models.base.model.state_dict().items()}
     request = TuneRequest(
         path=table,
         heads={"classification": "mood"},
@@ -148,14 +142,14 @@ def test_a_tuned_model_is_its_sessions_own_and_leaves_the_base_as_it_was(service
     run = service.tune("mine", BASE, request)
     run.join(120)
     assert run.state == "ended", run.error
-    assert service.models("mine") == [BASE, "tuned 1"]
-    assert service.models("other") == [BASE]
+    assert service.models.names("mine") == [BASE, "tuned 1"]
+    assert service.models.names("other") == [BASE]
     with pytest.raises(SessionError, match="not here"):
-        service.analyze("other", "tuned 1", "yes")
-    tuned = service.predictor("mine", "tuned 1")
-    assert service.analyze("mine", "tuned 1", "yes number 3")["mood"].label in ("good", "bad")
-    assert "mood" not in {task.name for task in service.base.tasks}
-    after = service.base.model.state_dict()
+        service.labelling.analyze("other", "tuned 1", "yes")
+    tuned = service.models.get("mine", "tuned 1")
+    assert service.labelling.analyze("mine", "tuned 1", "yes number 3")["mood"].label in ("good", "bad")
+    assert "mood" not in {task.name for task in service.models.base.tasks}
+    after = service.models.base.model.state_dict()
     assert before.keys() == after.keys()
     assert all((after[name] == value).all() for name, value in before.items())
     assert any((tuned.model.state_dict()[name] != value).any() for name, value in before.items())
@@ -199,17 +193,17 @@ def test_a_request_that_cannot_be_trained_says_why(service: Service, table: Path
 
 def test_a_map_says_how_far_to_trust_it_and_takes_one_more_sentence(service: Service) -> None:
     lines = [f"{word} {i}" for i in range(20) for word in ("cat", "judge")]
-    first = service.read_corpus("k", BASE, service.corpus_from_lines("\n".join(lines)))
+    first = service.maps.read("k", BASE, service.corpora.from_lines("\n".join(lines)))
     assert first.trust is None
-    final = service.refine(first)
+    final = service.maps.refine(first)
     assert 0.5 < final.trust <= 1
-    placed = service.place("k", BASE, final, lines[7])
+    placed = service.maps.place("k", BASE, final, lines[7])
     np.testing.assert_allclose(placed.point, final.points[7], atol=1e-3)
     assert placed.nearest == lines[7]
-    assert np.isfinite(service.place("k", BASE, final, "another cat").point).all()
+    assert np.isfinite(service.maps.place("k", BASE, final, "another cat").point).all()
     with pytest.raises(SessionError, match="There is no map yet"):
-        service.place("k", BASE, None, "a")
+        service.maps.place("k", BASE, None, "a")
     with pytest.raises(SessionError, match="The sentence is empty"):
-        service.place("k", BASE, final, " ")
+        service.maps.place("k", BASE, final, " ")
     with pytest.raises(SessionError, match="drawn with model 'default'"):
-        service.place("k", "tuned 1", final, "a")
+        service.maps.place("k", "tuned 1", final, "a")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mtl.service.runs import RunRecord
-from mtl.service.service import Comparison, Hit, Ranking
+from mtl.service.similarity import Comparison, Hit, Ranking
 from mtl.tasks import Classification, NamedEntities
 from mtl.training.events import Evaluated, RunStarted, SourceScore
 from mtl.types import Analysis, LabelScores, Span

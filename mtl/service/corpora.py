@@ -1,0 +1,137 @@
+"""Where texts come from: the samples, pasted lines, a table of one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from mtl.data import tables
+from mtl.data.tokenization import without_surrogates
+from mtl.errors import DataError
+from mtl.service.limits import checked, lines_of
+from mtl.settings import Settings
+from mtl.tasks.base import text_of
+
+MOST_STRATA = 50
+"""A column with more values than this says nothing about how a sample should be drawn."""
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Texts with columns to colour by (one value a text).
+
+    left_out   rows without a text
+    drawn_from rows of a larger table of which these are a sample, `drawn_by` in proportion to the values of a column
+    """
+
+    texts: tuple[str, ...]
+    columns: Mapping[str, tuple[str, ...]]
+    left_out: int = 0
+    drawn_from: int | None = None
+    drawn_by: str | None = None
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs of sentences and how alike people found them."""
+
+    left: tuple[str, ...]
+    right: tuple[str, ...]
+    scores: tuple[float, ...]
+
+
+class Corpora:
+    """Reads corpora within the limits of the app."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    def from_lines(self, lines: str) -> Corpus:
+        """A corpus of pasted lines."""
+        return Corpus(tuple(lines_of(lines, self.settings)), {})
+
+    def from_file(self, path: str | Path, text_column: str | None = None) -> Corpus:
+        """A corpus of a table: its column `text` (or the one that is named), the others to colour by.
+
+        Of a table with more than `max_points` rows a sample that keeps the proportions of a column.
+        """
+        table = self.table(path, text_column)
+        n_rows, most = len(table.rows), self.settings.max_points
+        if n_rows <= most:
+            return self._corpus(table)
+        column = _strata_column(table)
+        strata = ["" if column is None else text_of(row.values.get(column)) for row in table.rows]
+        kept = tuple(table.rows[place] for place in stratified(strata, most))
+        return replace(self._corpus(tables.Table(table.path, table.columns, kept)), drawn_from=n_rows, drawn_by=column)
+
+    def table(self, path: str | Path, text_column: str | None = None) -> tables.Table:
+        """A whole table; the column that holds the text, named or guessed, is `text`.
+
+        Raises:
+            DataError: where it cannot be read or has no such column.
+        """
+        table = tables.read(path, max_bytes=self.settings.max_bytes)
+        if text_column or not {"text", "tokens"} & set(table.columns):
+            table = tables.renamed_columns(table, {"text": text_column or _longest_column(table)})
+        return table
+
+    def columns(self, path: str | Path) -> tuple[str, ...]:
+        """What the columns of a table are called, read off its first row."""
+        return tables.read(path, limit=1, max_bytes=self.settings.max_bytes).columns
+
+    def _corpus(self, table: tables.Table) -> Corpus:
+        kept = tuple(row for row in table.rows if row.get("text") is not None or row.get("tokens") is not None)
+        if not kept:
+            raise DataError(f"{table.path.name}: no row has a text in the chosen column")
+        left_out = len(table.rows) - len(kept)
+        table = tables.Table(table.path, table.columns, kept)
+        rows = tables.examples(table, [])
+        others = [c for c in table.columns if c not in ("text", "tokens", "tags", "spans")]
+        columns = {
+            c: tuple("" if row.get(c) is None else without_surrogates(text_of(row.get(c))) for row in table.rows)
+            for c in others
+        }
+        texts = checked([row.texts[0] for row in rows], self.settings, limit=self.settings.max_points)
+        return Corpus(tuple(texts), columns, left_out)
+
+    @cached_property
+    def sample(self) -> Corpus:
+        """The sentences that ship with the app."""
+        return self._corpus(tables.read(self.settings.samples / "sentences.csv", limit=self.settings.max_points))
+
+    @cached_property
+    def sample_pairs(self) -> Pairs:
+        """The pairs that ship with the app."""
+        rows = tables.read(self.settings.samples / "pairs.csv").rows
+        left, right = (tuple(text_of(row.get(name)) for row in rows) for name in ("sentence1", "sentence2"))
+        return Pairs(left, right, tuple(float(text_of(row.get("score"))) for row in rows))
+
+
+def stratified(strata: Sequence[str], n: int, *, seed: int = 0) -> list[int]:
+    """n places out of as many as there are strata, in their order: of each stratum a share in proportion, to one."""
+    names, group = np.unique(np.asarray(strata, dtype=object).astype(str), return_inverse=True)
+    exact = np.bincount(group, minlength=len(names)) * (n / len(strata))
+    counts = np.floor(exact).astype(int)
+    counts[np.argsort(counts - exact, kind="stable")[: n - counts.sum()]] += 1  # largest remainders
+    random = np.random.default_rng(seed)
+    drawn = [random.choice(np.flatnonzero(group == g), count, replace=False) for g, count in enumerate(counts)]
+    return [int(place) for place in np.sort(np.concatenate(drawn))]
+
+
+def _strata_column(table: tables.Table) -> str | None:
+    """The first column with a few values that repeat: most likely a label."""
+    for column in table.columns:
+        values = {text_of(row.values.get(column)) for row in table.rows}
+        if column not in ("text", "tokens", "tags", "spans") and 2 <= len(values) <= MOST_STRATA:
+            return column
+    return None
+
+
+def _longest_column(table: tables.Table) -> str:
+    """The column with the longest cells: most likely the text."""
+    sample = table.rows[:50]
+    return max(table.columns, key=lambda c: sum(len(str(row.values.get(c) or "")) for row in sample))

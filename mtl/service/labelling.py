@@ -1,0 +1,189 @@
+"""Labels and entities: why a label, a whole table at a time, and what a person says against them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mtl.data import tables
+from mtl.errors import DataError, SessionError
+from mtl.inference import explain
+from mtl.inference.explain import Reasons
+from mtl.inference.export import prediction_columns, prediction_rows, write_rows
+from mtl.service.corpora import Corpora
+from mtl.service.downloads import place_for
+from mtl.service.limits import checked
+from mtl.service.models import Models
+from mtl.service.sessions import SessionStore
+from mtl.settings import Settings
+from mtl.tasks.base import Row
+from mtl.types import Analysis, Example, Span, Target
+
+STEP = 1024
+"""Rows between two reports of progress."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A table with the answers beside it; a row that could not be read says why in `error`."""
+
+    name: str
+    columns: tuple[str, ...]
+    rows: tuple[Mapping[str, object], ...]
+    n_errors: int
+
+    def write(self, ending: str) -> Path:
+        """The table as a file for download: `.csv`, `.jsonl` or `.parquet`.
+
+        Raises:
+            ConfigError, DataError: for another ending, or columns that the format cannot hold.
+        """
+        path = place_for(f"{self.name}-labelled{ending}")
+        write_rows(path, self.rows)
+        return path
+
+
+class Labelling:
+    """Every verb takes the session key first."""
+
+    def __init__(self, models: Models, corpora: Corpora, sessions: SessionStore, settings: Settings) -> None:
+        self.models, self.corpora, self.sessions, self.settings = models, corpora, sessions, settings
+
+    def analyze(self, key: str, model: str, text: str) -> Analysis:
+        """Every single-text task on one text, in one pass."""
+        return self.models.analyze(key, model, checked([text], self.settings, what=("The text",)))[0]
+
+    def reasons(self, key: str, model: str, text: str, task: str, label: str | None = None) -> Reasons:
+        """How much each word of a text speaks for a label, by leaving it out.
+
+        Raises:
+            SessionError: where the model has no such labels.
+        """
+        (text,) = checked([text], self.settings, what=("The text",))
+        predictor = self.models.get(key, model)
+        kinds = {one.name: one for one in predictor.tasks if one.kind == "classification"}
+        if task not in kinds or (label is not None and label not in kinds[task].labels):
+            raise SessionError(f"Model {model!r} has no label {label or ''!r} in a task {task!r}; choose another one.")
+        return explain.reasons(predictor, text, task, label)
+
+    def batch(
+        self,
+        key: str,
+        model: str,
+        path: str | Path,
+        text_column: str | None = None,
+        *,
+        on_progress: Callable[[float], object] = lambda _: None,
+    ) -> Batch:
+        """Every single-text task on every row of a table.
+
+        Raises:
+            DataError: for a table that cannot be read, or has too many rows.
+        """
+        predictor = self.models.get(key, model)
+        table = self.corpora.table(path, text_column)
+        if len(table.rows) > self.settings.max_points:
+            raise DataError(
+                f"{table.path.name}: has {len(table.rows):,} rows; this page labels {self.settings.max_points:,}. "
+                "`python -m mtl predict` takes a table of any length"
+            )
+        texts = [self._text(row) for row in table.rows]
+        good = [place for place, text in enumerate(texts) if not isinstance(text, _Problem)]
+        answers: dict[int, Mapping[str, object]] = {}
+        for start in range(0, len(good), STEP):
+            places = good[start : start + STEP]
+            said = prediction_rows(chosen := [str(texts[i]) for i in places], predictor.analyze(chosen))
+            answers.update(zip(places, said, strict=True))
+            on_progress((start + len(places)) / len(good))
+        names = prediction_columns(predictor.chosen(None, 1))
+        columns = tuple(dict.fromkeys([*table.columns, *names, "error"]))
+        rows = [
+            {**dict.fromkeys(columns), **row.values, **answers.get(place, {}), "error": _said(texts[place])}
+            for place, row in enumerate(table.rows)
+        ]
+        return Batch(Path(path).name.split(".")[0], columns, tuple(rows), len(rows) - len(good))
+
+    def _text(self, row: Row) -> str | _Problem:
+        try:
+            (text,) = tables.texts_of(row, 1)
+        except DataError:
+            return _Problem("has no text")
+        if not text.strip():
+            return _Problem("has no text")
+        if len(text) > self.settings.max_characters:
+            return _Problem(f"has {len(text):,} characters; the limit is {self.settings.max_characters:,}")
+        return text
+
+    def correct(self, key: str, model: str, text: str, targets: Mapping[str, Target]) -> int:
+        """Keeps what a person says of a text, over what was said of it before; the number of texts kept.
+
+        Raises:
+            SessionError: for a task or label that the model does not have, or too many texts.
+        """
+        (text,) = checked([text], self.settings, what=("The text",))
+        tasks = {task.name: task for task in self.models.get(key, model).tasks}
+        for name, target in targets.items():
+            labels = [target] if isinstance(target, str) else []
+            labels += [span.label for span in target] if isinstance(target, tuple) else []
+            unknown = [label for label in labels if name not in tasks or label not in tasks[name].labels]
+            if unknown:
+                raise SessionError(f"Model {model!r} knows no label {unknown[0]!r} in {name!r}; choose another one.")
+        kept = self.sessions.get(key).corrections
+        if text not in kept and len(kept) >= self.settings.max_rows:
+            raise SessionError(f"You have {len(kept):,} corrected texts, which is the limit; train on them first.")
+        before = kept[text].targets if text in kept else {}
+        kept[text] = Example((text,), {**before, **targets})
+        return len(kept)
+
+    def corrections(self, key: str) -> tuple[Example, ...]:
+        """What this session has corrected, oldest first."""
+        return tuple(self.sessions.get(key).corrections.values())
+
+    def forget_corrections(self, key: str) -> None:
+        """Drops them all."""
+        self.sessions.get(key).corrections.clear()
+
+    def corrections_table(self, key: str, heads: Mapping[str, str]) -> Path:
+        """The corrections as a table to train on: of each kind of task the targets of one head.
+
+        Raises:
+            SessionError: where there is nothing for these heads.
+        """
+        rows = []
+        for example in self.corrections(key):
+            row: dict[str, object] = {"text": example.texts[0]}
+            label, spans = (example.targets.get(heads.get(kind, "")) for kind in ("classification", "ner"))
+            if isinstance(label, str):
+                row["label"] = label
+            if isinstance(spans, tuple):
+                row["spans"] = [{"start": s.start, "end": s.end, "label": s.label} for s in spans]
+            rows += [row] if len(row) > 1 else []
+        if not rows:
+            raise SessionError("There are no corrections for these heads yet; correct some texts under Classify first.")
+        path = place_for("corrections.jsonl")
+        path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+        return path
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """Why a row cannot be read."""
+
+    words: str
+
+
+def _said(text: str | _Problem) -> str | None:
+    return text.words if isinstance(text, _Problem) else None
+
+
+def spans_of_pieces(pieces: Sequence[tuple[str, str | None]]) -> tuple[Span, ...]:
+    """A text in pieces, some of which have a label -> spans of the whole text."""
+    found, place = [], 0
+    for piece, label in pieces:
+        if label and piece.strip():
+            start = place + len(piece) - len(piece.lstrip())
+            found.append(Span(start, start + len(piece.strip()), label))
+        place += len(piece)
+    return tuple(found)

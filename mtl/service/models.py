@@ -1,0 +1,44 @@
+"""Which models a person may ask: the shipped one, shared and never changed, and those that this session has tuned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mtl.errors import SessionError
+from mtl.inference.batching import MicroBatcher
+from mtl.inference.predictor import Predictor
+from mtl.service.sessions import SessionStore
+from mtl.types import Analysis
+
+BASE = "default"
+
+
+class Models:
+    """Models by session key and name."""
+
+    def __init__(self, base: Predictor, sessions: SessionStore) -> None:
+        self.base = base
+        self.batcher = MicroBatcher(base)
+        self.sessions = sessions
+
+    def names(self, key: str) -> list[str]:
+        """The names that `model` may take: the shipped one, then this session's own."""
+        return [BASE, *self.sessions.get(key).models]
+
+    def get(self, key: str, model: str) -> Predictor:
+        """A model by its name.
+
+        Raises:
+            SessionError: where this session has none of that name.
+        """
+        if model == BASE:
+            return self.base
+        found = self.sessions.get(key).models.get(model)
+        if found is None:
+            raise SessionError(f"Model {model!r} is not here any more; choose another one at the top.")
+        return found
+
+    def analyze(self, key: str, model: str, texts: Sequence[str], tasks: Sequence[str] | None = None) -> list[Analysis]:
+        """One pass, on the shared model together with whoever else asks at this moment."""
+        predictor = self.get(key, model)
+        return (self.batcher if predictor is self.base else predictor).analyze(texts, tasks)
