@@ -17,12 +17,15 @@ from mtl.service.downloads import place_for
 from mtl.service.limits import checked
 from mtl.service.models import Models
 from mtl.service.sessions import SessionStore
+from mtl.service.shelf import Shelf
 from mtl.settings import Settings
 from mtl.tasks.base import Row
 from mtl.types import Analysis, Example, Span, Target
 
 STEP = 1024
 """Rows between two reports of progress."""
+SHELF_TABLES = 5
+"""Largest labelled tables that are kept for all pages together."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ class Labelling:
 
     def __init__(self, models: Models, corpora: Corpora, sessions: SessionStore, settings: Settings) -> None:
         self.models, self.corpora, self.sessions, self.settings = models, corpora, sessions, settings
+        self.shelf: Shelf[Batch] = Shelf(SHELF_TABLES * settings.max_points)
 
     def analyze(self, key: str, model: str, text: str) -> Analysis:
         """Every single-text task on one text, in one pass."""

@@ -17,6 +17,7 @@ from mtl.inference.predictor import Predictor
 from mtl.service.corpora import Corpora, Corpus
 from mtl.service.limits import checked
 from mtl.service.models import BASE, Models
+from mtl.service.shelf import Shelf
 from mtl.settings import Settings
 from mtl.tasks import Task
 from mtl.types import Analysis, LabelScores
@@ -24,6 +25,8 @@ from mtl.types import Analysis, LabelScores
 Dims = Literal[2, 3]
 STEP = 1024
 """Texts between two reports of progress."""
+SHELF_MAPS = 5
+"""Largest maps that are kept for all pages together; small ones are many more."""
 MEANT = 20
 """Points that a search by meaning marks, where no text holds the words."""
 
@@ -54,6 +57,19 @@ class MapPoints:
 
 
 @dataclass(frozen=True)
+class MapView:
+    """What a page shows: a map, and perhaps the same sentences by a second model."""
+
+    points: MapPoints
+    other: MapPoints | None = None
+
+    @property
+    def weight(self) -> int:
+        """How many sentences it holds."""
+        return len(self.points.analyses) * (2 if self.other else 1)
+
+
+@dataclass(frozen=True)
 class Placed:
     """A text that was put on a map: where (2,) or (3,), and the text of the map that is nearest by cosine."""
 
@@ -75,6 +91,7 @@ class Maps:
 
     def __init__(self, models: Models, corpora: Corpora, settings: Settings) -> None:
         self.models, self.corpora, self.settings = models, corpora, settings
+        self.shelf: Shelf[MapView] = Shelf(SHELF_MAPS * settings.max_points)
         self._reading, self._refining = threading.Lock(), threading.Lock()
 
     def warm_up(self) -> threading.Thread:
@@ -99,22 +116,20 @@ class Maps:
         with self._refining:
             return self._sample_umap
 
-    def place(self, key: str, model: str, points: MapPoints | None, text: str) -> Placed:
+    def place(self, key: str, model: str, points: MapPoints, text: str) -> Placed:
         """Puts one more text on a map.
 
         Raises:
-            SessionError: where there is no map, or another model drew it.
+            SessionError: where another model drew the map.
         """
-        points = drawn(points)
         if points.model != model:
             raise SessionError(f"This map was drawn with model {points.model!r}; draw it again first.")
         (found,) = self.models.analyze(key, model, checked([text], self.settings, what=("The sentence",)), ())
         point = projection.transform(found.vector[None], points.vectors, points.points)[0]
         return Placed(text, point, points.corpus.texts[int(np.argmax(points.vectors @ found.vector))])
 
-    def find(self, key: str, points: MapPoints | None, query: str) -> Found:
+    def find(self, key: str, points: MapPoints, query: str) -> Found:
         """Points whose text or column holds the words; where none does, those that mean most nearly the same."""
-        points = drawn(points)
         (query,) = checked([query.strip()], self.settings, what=("The search",))
         words = query.casefold()
         columns = points.corpus.columns.values()
@@ -129,6 +144,11 @@ class Maps:
         order = np.argsort(-(points.vectors @ found.vector), kind="stable")
         return Found(tuple(order[:MEANT].tolist()), by_meaning=True)
 
+    def keep(self, view: MapView) -> str:
+        """Puts what a page shows on the shelf; the sample map, which all pages share, weighs next to nothing there."""
+        shared = view.other is None and view.points.corpus.texts is self.corpora.sample.texts
+        return self.shelf.put(view, 1 if shared else view.weight)
+
     def samples(self) -> MapPoints:
         """The sample map, made once, also when several ask at the same time."""
         with self._reading:
@@ -141,17 +161,6 @@ class Maps:
     @cached_property
     def _sample_umap(self) -> MapPoints:
         return _umap(self._sample_map, 2)
-
-
-def drawn(points: MapPoints | None) -> MapPoints:
-    """The map, where there is one.
-
-    Raises:
-        SessionError: where there is none.
-    """
-    if points is None:
-        raise SessionError("There is no map yet; draw one first.")
-    return points
 
 
 def _read(predictor: Predictor, corpus: Corpus, model: str, on_progress: Callable[[float], object]) -> MapPoints:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mtl.errors import SessionError
 from mtl.inference import clusters, projection
 from mtl.service.corpora import Corpus
-from mtl.service.maps import MapPoints
+from mtl.service.maps import MapPoints, MapView
 from mtl.service.similarity import Hit
 from mtl.tasks import Task
 from mtl.types import Analysis, LabelScores
@@ -53,15 +53,23 @@ class Region:
     accuracy: Mapping[str, float]
 
 
-def clustered(points: MapPoints) -> MapPoints:
-    """The map with a column of clusters, as they lie on it, named by their words."""
-    found = clusters.clusters(points.points)
-    return points.with_column(CLUSTER, clusters.named(found, points.corpus.texts))
+def clustered(view: MapView) -> MapView:
+    """The maps with a column of clusters, as they lie on the first, named by their words."""
+    found = clusters.clusters(view.points.points)
+    names = clusters.named(found, view.points.corpus.texts)
+    other = view.other.with_column(CLUSTER, names) if view.other else None
+    return MapView(view.points.with_column(CLUSTER, names), other)
 
 
-def with_clusters_of(points: MapPoints, clustered: MapPoints) -> MapPoints:
-    """The map with the clusters that were found on another one of the same texts."""
-    return points.with_column(CLUSTER, clustered.corpus.columns[CLUSTER])
+def side_by_side(before: MapPoints, after: MapPoints) -> tuple[MapView, float]:
+    """Two maps of the same texts, with what each text keeps of its neighbours as a column; and its mean.
+
+    Raises:
+        SessionError: where they are not of the same texts.
+    """
+    kept = drift(before, after)
+    values = [f"{share:.2f}" for share in kept]
+    return MapView(before.with_column(KEPT, values), after.with_column(KEPT, values)), float(kept.mean())
 
 
 def neighbours(points: MapPoints, place: int, *, n: int = 10) -> tuple[Hit, ...]:

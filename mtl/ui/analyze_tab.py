@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gradio as gr
 
-from mtl.service.labelling import Batch, spans_of_pieces
+from mtl.errors import SessionError
+from mtl.service.labelling import spans_of_pieces
 from mtl.service.models import BASE
 from mtl.types import Analysis, LabelScores
 from mtl.ui import render, render_reading
@@ -208,13 +209,17 @@ def _table(context: Context) -> None:
         note = f"{len(found.rows) - found.n_errors:,} of {len(found.rows):,} rows labelled."
         note += f" Left out: {'; '.join(problems[:10])}." if problems else ""
         rows = [[_cell(row[name]) for name in found.columns] for row in found.rows[:PREVIEW]]
-        return note, gr.update(value={"headers": list(found.columns), "data": rows}, visible=True), found
+        return (
+            note,
+            gr.update(value={"headers": list(found.columns), "data": rows}, visible=True),
+            service.labelling.shelf.put(found, len(found.rows)),
+        )
 
     @spoken
-    def download(found: Batch | None, form: str) -> object:
-        if found is None:
-            return gr.skip()
-        return gr.update(value=str(found.write(ENDINGS[form])), visible=True)
+    def download(ticket: str | None, form: str) -> object:
+        if ticket is None:
+            raise SessionError("Nothing is labelled yet; label a table first.")
+        return gr.update(value=str(service.labelling.shelf.get(ticket).write(ENDINGS[form])), visible=True)
 
     @spoken
     def offer_columns(file: str | None) -> object:
@@ -232,10 +237,12 @@ def _table(context: Context) -> None:
         form = gr.Dropdown(list(ENDINGS), value="CSV", label="Take the table with you", elem_id="batch-format")
         get = gr.Button("Prepare the download", elem_id="batch-download")
     out = gr.File(label="Your table", visible=False, elem_id="batch-out")
-    found = gr.State(None)
+    ticket = gr.State(None)
     file.change(offer_columns, file, column, api_name=False, show_progress="hidden")
-    button.click(label, [*context.who, file, column], [note, preview, found], api_name="batch", show_progress_on=[note])
-    get.click(download, [found, form], out, api_name="download_table")
+    button.click(
+        label, [*context.who, file, column], [note, preview, ticket], api_name="batch", show_progress_on=[note]
+    )
+    get.click(download, [ticket, form], out, api_name="download_table")
 
 
 def _cell(value: object) -> str:

@@ -11,7 +11,7 @@ from mtl.errors import SessionError
 from mtl.inference import clusters
 from mtl.service import regions
 from mtl.service.corpora import Corpus
-from mtl.service.maps import MapPoints
+from mtl.service.maps import MapPoints, MapView
 from mtl.tasks import Classification, NamedEntities
 from mtl.types import Analysis, LabelScores, Span
 
@@ -85,6 +85,11 @@ def test_drift_is_the_share_of_neighbours_that_stay(points: MapPoints) -> None:
     after = replace(points, analyses=tuple(moved))
     assert regions.drift(points, after, k=1).tolist() == [0, 0, 0, 0]
     assert regions.drift(points, after, k=3).tolist() == [1, 1, 1, 1]
+    view, mean = regions.side_by_side(points, after)
+    assert mean == 1
+    assert view.other is not None
+    assert view.points.corpus.columns[regions.KEPT] == view.other.corpus.columns[regions.KEPT] == ("1.00",) * 4
+    assert (view.weight, MapView(points).weight) == (8, 4)
     other = replace(points, corpus=replace(points.corpus, texts=("a", "b", "c", "d")))
     with pytest.raises(SessionError, match="not of the same sentences"):
         regions.drift(points, other)
@@ -106,8 +111,10 @@ def test_a_map_as_a_table_has_coordinates_columns_and_vectors(points: MapPoints)
 
 def test_clusters_are_a_column_and_carry_over_to_a_second_map(points: MapPoints, monkeypatch) -> None:
     monkeypatch.setattr(clusters, "clusters", lambda _: np.array([0, 0, 1, 1]))
-    found = regions.clustered(points)
-    values = found.corpus.columns[regions.CLUSTER]
+    found = regions.clustered(MapView(points, points))
+    values = found.points.corpus.columns[regions.CLUSTER]
     assert values[0] == values[1] != values[2] == values[3]
     assert "soup" in values[0]
-    assert regions.with_clusters_of(points, found).corpus.columns[regions.CLUSTER] == values
+    assert found.other is not None
+    assert found.other.corpus.columns[regions.CLUSTER] == values
+    assert regions.clustered(MapView(points)).other is None

@@ -201,8 +201,6 @@ def test_a_map_says_how_far_to_trust_it_and_takes_one_more_sentence(service: Ser
     np.testing.assert_allclose(placed.point, final.points[7], atol=1e-3)
     assert placed.nearest == lines[7]
     assert np.isfinite(service.maps.place("k", BASE, final, "another cat").point).all()
-    with pytest.raises(SessionError, match="There is no map yet"):
-        service.maps.place("k", BASE, None, "a")
     with pytest.raises(SessionError, match="The sentence is empty"):
         service.maps.place("k", BASE, final, " ")
     with pytest.raises(SessionError, match="drawn with model 'default'"):
