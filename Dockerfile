@@ -31,7 +31,8 @@ ENV PATH=/opt/venv/bin:$PATH \
 RUN install --directory --owner=app --group=app /opt/numba
 USER 1000
 # numba compiles UMAP here, for any CPU of this kind, so that a container's first map does not wait for it
-RUN python -c "import numpy; from mtl.inference import projection; projection.umap(numpy.random.rand(500, 384))"
+RUN python -c "import numpy; from mtl.inference import projection; projection.umap(numpy.random.rand(500, 384))" \
+    && chmod -R a+rwX /opt/numba
 EXPOSE 7860
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s \
     CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:7860/config', timeout=4)"]

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 OUTSIDE = "(no cluster)"
+MOST_WORDS = 20_000
+"""Words that are counted, the most frequent of all groups."""
 
 
 def clusters(points: NDArray[np.float32], *, smallest: int | None = None) -> NDArray[np.int64]:
@@ -36,7 +38,8 @@ def typical_words(groups: Sequence[Sequence[str]], *, n_words: int = 3) -> list[
     """For each group of texts the words that set it apart from the others, best first."""
     from sklearn.feature_extraction.text import CountVectorizer
 
-    counter = CountVectorizer(stop_words="english", token_pattern=r"(?u)\b[^\W\d_][\w'’-]+\b")
+    pattern = r"(?u)\b[^\W\d_][\w'’-]+\b"
+    counter = CountVectorizer(stop_words="english", token_pattern=pattern, max_features=MOST_WORDS)
     try:
         counts = counter.fit_transform(" ".join(texts) for texts in groups)
     except ValueError:  # no word but stop words

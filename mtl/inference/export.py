@@ -100,7 +100,7 @@ def _jsonl(path: Path, columns: Sequence[str]) -> Iterator[Callable[[Rows], None
 def _csv(path: Path, columns: Sequence[str]) -> Iterator[Callable[[Rows], None]]:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\r\n")  # so that a lone \r is quoted
-        writer.writerow(columns)
+        writer.writerow([_cell(name) for name in columns])
 
         def write(rows: Rows) -> None:
             writer.writerows([_cell(row.get(name)) for name in columns] for row in rows)
@@ -121,7 +121,7 @@ def _parquet(path: Path, columns: Sequence[str]) -> Iterator[Callable[[Rows], No
                 writer.append(pq.ParquetWriter(path, _schema(columns, rows)))
             schema = writer[0].schema
             arrays = [pa.array([row.get(field.name) for row in rows], type=field.type) for field in schema]
-        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        except (pa.ArrowException, OverflowError) as error:
             raise DataError(
                 f"a column holds values of several types, which Parquet cannot ({error}); write .jsonl instead"
             ) from error
@@ -183,6 +183,14 @@ def _cell(value: object) -> object:
     """A list as JSON; text that starts like a formula with an apostrophe before it."""
     if isinstance(value, (list, tuple)):
         return json.dumps(value, ensure_ascii=False, default=str)
-    if isinstance(value, str) and value.startswith(FORMULA_START):
+    if isinstance(value, str) and value.startswith(FORMULA_START) and not _is_number(value):
         return f"'{value}"
     return value
+
+
+def _is_number(value: str) -> bool:
+    try:
+        float(value)
+    except ValueError:
+        return False
+    return True

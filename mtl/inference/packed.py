@@ -38,12 +38,12 @@ def pack(model: MultiTaskModel, dtype: torch.dtype) -> PackedModel | None:
         return None
     try:
         packed = PackedModel(model, dtype)
-        worst = difference(model, packed)
+        gaps = [difference(model, packed), difference(model, packed, lengths=(7,))]  # one text goes its own way
     except RuntimeError as error:
         _log.warning("no packed model here, the plain one serves (%s)", str(error).splitlines()[0])
         return None
-    if not worst <= TOLERANCE[dtype]:
-        _log.warning("the packed model differs from the plain one by %.3g; the plain one serves", worst)
+    if not all(gap <= TOLERANCE[dtype] for gap in gaps):
+        _log.warning("the packed model differs from the plain one by %s; the plain one serves", gaps)
         return None
     return packed
 

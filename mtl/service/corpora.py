@@ -20,6 +20,14 @@ MOST_STRATA = 50
 """A column with more values than this says nothing about how a sample should be drawn."""
 
 
+DRAWN_FROM = 10
+"""A sample is drawn of tables with up to so many times the rows that are shown."""
+
+OURS = ("x", "y", "z", "vector", "cluster", "neighbours kept", "truncated_at")
+OUR_BEGINNINGS = ("predicted ", "confidence ")
+"""Columns that a map adds to those of a table."""
+
+
 @dataclass(frozen=True)
 class Corpus:
     """Texts with columns to colour by (one value a text).
@@ -68,13 +76,21 @@ class Corpora:
         kept = tuple(table.rows[place] for place in stratified(strata, most))
         return replace(self._corpus(tables.Table(table.path, table.columns, kept)), drawn_from=n_rows, drawn_by=column)
 
-    def table(self, path: str | Path, text_column: str | None = None) -> tables.Table:
+    def table(self, path: str | Path, text_column: str | None = None, *, most: int | None = None) -> tables.Table:
         """A whole table; the column that holds the text, named or guessed, is `text`.
 
         Raises:
-            DataError: where it cannot be read or has no such column.
+            DataError: where it cannot be read, has no such column, or more than `most` rows.
         """
-        table = tables.read(path, max_bytes=self.settings.max_bytes)
+        most = most or DRAWN_FROM * self.settings.max_points
+        table = tables.read(path, limit=most + 1, max_bytes=self.settings.max_bytes)
+        if len(table.rows) > most:
+            raise DataError(
+                f"{table.path.name}: has more than {most:,} rows, which is all that is read here; "
+                "`python -m mtl` takes a table of any length"
+            )
+        if text_column and text_column != "text" and "text" in table.columns:
+            table = tables.renamed_columns(table, {theirs("text"): "text"})
         if text_column or not {"text", "tokens"} & set(table.columns):
             table = tables.renamed_columns(table, {"text": text_column or _longest_column(table)})
         return table
@@ -92,7 +108,9 @@ class Corpora:
         rows = tables.examples(table, [])
         others = [c for c in table.columns if c not in ("text", "tokens", "tags", "spans")]
         columns = {
-            c: tuple("" if row.get(c) is None else without_surrogates(text_of(row.get(c))) for row in table.rows)
+            theirs(c) if c in OURS or c.startswith(OUR_BEGINNINGS) else c: tuple(
+                "" if row.get(c) is None else without_surrogates(text_of(row.get(c))) for row in table.rows
+            )
             for c in others
         }
         texts = checked([row.texts[0] for row in rows], self.settings, limit=self.settings.max_points)
@@ -111,10 +129,16 @@ class Corpora:
         return Pairs(left, right, tuple(float(text_of(row.get("score"))) for row in rows))
 
 
+def theirs(name: str) -> str:
+    """What a column of a person's table is called beside one of ours of the same name."""
+    return f"{name} (yours)"
+
+
 def stratified(strata: Sequence[str], n: int, *, seed: int = 0) -> list[int]:
     """n places out of as many as there are strata, in their order: of each stratum a share in proportion, to one."""
-    names, group = np.unique(np.asarray(strata, dtype=object).astype(str), return_inverse=True)
-    exact = np.bincount(group, minlength=len(names)) * (n / len(strata))
+    numbers: dict[str, int] = {}
+    group = np.array([numbers.setdefault(stratum, len(numbers)) for stratum in strata])
+    exact = np.bincount(group) * (n / len(strata))
     counts = np.floor(exact).astype(int)
     counts[np.argsort(counts - exact, kind="stable")[: n - counts.sum()]] += 1  # largest remainders
     random = np.random.default_rng(seed)

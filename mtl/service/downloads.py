@@ -1,24 +1,34 @@
-"""Files that a page offers for download; after an hour they are gone."""
+"""Files that a page offers for download; after an hour, or when they take too much room, they are gone."""
 
 from __future__ import annotations
 
-import secrets
+import shutil
 import tempfile
+import threading
 import time
+from functools import lru_cache
 from pathlib import Path
 
 KEPT_S = 3600
+MOST_BYTES = 2_000_000_000
+
+_LOCK = threading.Lock()
 
 
 def place_for(name: str) -> Path:
-    """Where a file of that name may be written; what was written there long ago is deleted."""
-    root = Path(tempfile.gettempdir()) / "mtl-downloads"
-    root.mkdir(exist_ok=True)
-    for old in root.iterdir():
-        if time.time() - old.stat().st_mtime > KEPT_S:
-            for file in old.iterdir():
-                file.unlink(missing_ok=True)
-            old.rmdir()
-    folder = root / secrets.token_hex(8)
-    folder.mkdir()
-    return folder / name
+    """Where a file of that name may be written; what is old or too much is deleted first, oldest first."""
+    with _LOCK:
+        folders = sorted(_root().iterdir(), key=lambda folder: folder.stat().st_mtime)
+        sizes = [sum(file.stat().st_size for file in folder.iterdir()) for folder in folders]
+        total, now = sum(sizes), time.time()
+        for folder, size in zip(folders, sizes, strict=True):
+            if total > MOST_BYTES or now - folder.stat().st_mtime > KEPT_S:
+                shutil.rmtree(folder, ignore_errors=True)
+                total -= size
+        return Path(tempfile.mkdtemp(dir=_root())) / name
+
+
+@lru_cache(maxsize=1)
+def _root() -> Path:
+    """A folder of this process."""
+    return Path(tempfile.mkdtemp(prefix="mtl-downloads-"))

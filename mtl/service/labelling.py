@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mtl.data import tables
+from mtl.data.tokenization import without_surrogates
 from mtl.errors import DataError, SessionError
 from mtl.inference import explain
 from mtl.inference.explain import Reasons
 from mtl.inference.export import prediction_columns, prediction_rows, write_rows
-from mtl.service.corpora import Corpora
+from mtl.service.corpora import Corpora, theirs
 from mtl.service.downloads import place_for
 from mtl.service.limits import checked
 from mtl.service.models import Models
@@ -24,6 +25,10 @@ from mtl.types import Analysis, Example, Span, Target
 
 STEP = 1024
 """Rows between two reports of progress."""
+MOST_CORRECTIONS = 1000
+"""Texts that one session corrects."""
+MOST_CHARACTERS = 20_000_000
+"""Of the corrected texts of all sessions together."""
 SHELF_TABLES = 5
 """Largest labelled tables that are kept for all pages together."""
 
@@ -87,12 +92,7 @@ class Labelling:
             DataError: for a table that cannot be read, or has too many rows.
         """
         predictor = self.models.get(key, model)
-        table = self.corpora.table(path, text_column)
-        if len(table.rows) > self.settings.max_points:
-            raise DataError(
-                f"{table.path.name}: has {len(table.rows):,} rows; this page labels {self.settings.max_points:,}. "
-                "`python -m mtl predict` takes a table of any length"
-            )
+        table = self.corpora.table(path, text_column, most=self.settings.max_points)
         texts = [self._text(row) for row in table.rows]
         good = [place for place, text in enumerate(texts) if not isinstance(text, _Problem)]
         answers: dict[int, Mapping[str, object]] = {}
@@ -102,9 +102,15 @@ class Labelling:
             answers.update(zip(places, said, strict=True))
             on_progress((start + len(places)) / len(good))
         names = prediction_columns(predictor.chosen(None, 1))
-        columns = tuple(dict.fromkeys([*table.columns, *names, "error"]))
+        ours = {*names, "error"} - {"text"}
+        columns = tuple(dict.fromkeys([*(theirs(c) if c in ours else c for c in table.columns), *names, "error"]))
         rows = [
-            {**dict.fromkeys(columns), **row.values, **answers.get(place, {}), "error": _said(texts[place])}
+            {
+                **dict.fromkeys(columns),
+                **{theirs(c) if c in ours else c: _clean(value) for c, value in row.values.items()},
+                **answers.get(place, {}),
+                "error": _said(texts[place]),
+            }
             for place, row in enumerate(table.rows)
         ]
         return Batch(Path(path).name.split(".")[0], columns, tuple(rows), len(rows) - len(good))
@@ -126,7 +132,7 @@ class Labelling:
         Raises:
             SessionError: for a task or label that the model does not have, or too many texts.
         """
-        (text,) = checked([text], self.settings, what=("The text",))
+        (text,) = checked([without_surrogates(text)], self.settings, what=("The text",))
         tasks = {task.name: task for task in self.models.get(key, model).tasks}
         for name, target in targets.items():
             labels = [target] if isinstance(target, str) else []
@@ -135,7 +141,8 @@ class Labelling:
             if unknown:
                 raise SessionError(f"Model {model!r} knows no label {unknown[0]!r} in {name!r}; choose another one.")
         kept = self.sessions.get(key).corrections
-        if text not in kept and len(kept) >= self.settings.max_rows:
+        full = self.sessions.corrected_characters() + len(text) > MOST_CHARACTERS
+        if text not in kept and (len(kept) >= min(self.settings.max_rows, MOST_CORRECTIONS) or full):
             raise SessionError(f"You have {len(kept):,} corrected texts, which is the limit; train on them first.")
         before = kept[text].targets if text in kept else {}
         kept[text] = Example((text,), {**before, **targets})
@@ -176,6 +183,10 @@ class _Problem:
     """Why a row cannot be read."""
 
     words: str
+
+
+def _clean(value: object) -> object:
+    return without_surrogates(value) if isinstance(value, str) else value
 
 
 def _said(text: str | _Problem) -> str | None:

@@ -31,9 +31,10 @@ class Models:
         Raises:
             SessionError: where this session has none of that name.
         """
-        if model == BASE:
+        session = self.sessions.get(key) if key or model != BASE else None  # a sign of life, also of mere readers
+        if session is None or model == BASE:
             return self.base
-        found = self.sessions.get(key).models.get(model)
+        found = session.models.get(model)
         if found is None:
             raise SessionError(f"Model {model!r} is not here any more; choose another one at the top.")
         return found

@@ -20,6 +20,10 @@ from mtl.service.similarity import Hit
 from mtl.tasks import Task
 from mtl.types import Analysis, LabelScores
 
+EQUAL = 1e-4
+"""Cosines that differ by less are equal: which of equal texts is nearer is chance."""
+BLOCK = 1024
+"""Texts whose neighbours are looked at together."""
 CLUSTER, KEPT = "cluster", "neighbours kept"
 
 
@@ -131,12 +135,16 @@ def drift(before: MapPoints, after: MapPoints, *, k: int = 15) -> NDArray[np.flo
     k = min(k, len(before.analyses) - 1)
     if k < 1:
         return np.ones(len(before.analyses), dtype=np.float32)
-    near = [projection.neighbours(own.vectors, k=k + 1).indices for own in (before, after)]
-    kept = [
-        len((set(a.tolist()) & set(b.tolist())) - {i}) / k
-        for i, (a, b) in enumerate(zip(near[0], near[1], strict=True))
-    ]
-    return np.minimum(np.asarray(kept, dtype=np.float32), 1)
+    near, then = (projection.neighbours(own.vectors, k=k + 1) for own in (before, after))
+    least = 1 - then.distances[:, -1] - EQUAL
+    kept = np.empty(len(before.analyses), dtype=np.float32)
+    for start in range(0, len(kept), BLOCK):
+        block = slice(start, start + BLOCK)
+        indices = near.indices[block]
+        scores = np.einsum("nh,nkh->nk", after.vectors[block], after.vectors[indices])
+        others = indices != np.arange(start, start + len(indices))[:, None]
+        kept[block] = ((scores >= least[block, None]) & others).sum(1) / others.sum(1)
+    return kept
 
 
 def rows(points: MapPoints, *, vectors: bool) -> list[dict[str, object]]:

@@ -61,6 +61,11 @@ class SessionStore:
             session.seen = self.clock()
             return session
 
+    def corrected_characters(self) -> int:
+        """Of all texts that sessions have corrected."""
+        with self._lock:
+            return sum(len(text) for session in self._sessions.values() for text in session.corrections)
+
     def add_model(self, session: Session, name: str, predictor: Predictor) -> None:
         """Gives a session a model; beyond `max_models` in all, the session unseen for longest loses its oldest."""
         with self._lock:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -22,7 +22,9 @@ from mtl.settings import Settings
 SIDES = ("The first sentence", "The second sentence")
 MOST_WORDS = 60
 """Words of a sentence that a figure shows."""
-BLOCK = 1024
+ROUNDING = 1e-4
+"""What the cosine of two equal texts, read in different batches, may lack of 1."""
+BLOCK = 256
 """Texts that are compared with all others at a time."""
 
 
@@ -71,6 +73,14 @@ class Pair:
 
 
 @dataclass(frozen=True)
+class Duplicates:
+    """Pairs that are much alike, best first; `cut` has the places of the texts that were cut."""
+
+    pairs: tuple[Pair, ...]
+    cut: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Vectors:
     """Sentence vectors (n, d) of unit length and the places of the texts that were cut."""
 
@@ -116,17 +126,17 @@ class Similarity:
         return Comparison(float(found.rows[0] @ found.rows[1]), found.cut)
 
     def align(self, key: str, model: str, left: str, right: str) -> Alignment:
-        """Which words of two texts carry their cosine.
-
-        Raises:
-            SessionError: where a text has more than `MOST_WORDS` words: no figure would show them.
-        """
+        """Which words of two texts carry their cosine; of each text the first `MOST_WORDS`."""
         texts = checked([left, right], self.settings, what=SIDES)
-        readings = explain.read_tokens(self.models.get(key, model), texts)
-        for name, reading in zip(SIDES, readings, strict=True):
-            if reading.n_words > MOST_WORDS:
-                raise SessionError(f"{name} has {reading.n_words} words; the figure shows {MOST_WORDS}. Shorten it.")
-        return explain.align(*readings)
+        found = explain.align(*explain.read_tokens(self.models.get(key, model), texts))
+        first = slice(MOST_WORDS)
+        return replace(
+            found,
+            left=found.left[first],
+            right=found.right[first],
+            cosines=found.cosines[first, first],
+            shares=found.shares[first, first],
+        )
 
     def matrix(
         self, key: str, model: str, lines: str, across: str = "", *, limit: int = 40, n_dims: int | None = None
@@ -156,17 +166,20 @@ class Similarity:
 
     def duplicates(
         self, key: str, model: str, corpus: Corpus, *, threshold: float = 0.9, limit: int = 200
-    ) -> tuple[Pair, ...]:
+    ) -> Duplicates:
         """Pairs of texts whose cosine is `threshold` or more, most alike first; `limit` of them."""
-        rows = self._vectors(key, model, corpus.texts, None).rows
+        vectors = self._vectors(key, model, corpus.texts, None)
+        rows, least = vectors.rows, threshold - ROUNDING
         found: list[Pair] = []
         for start in range(0, len(rows), BLOCK):
-            scores = rows[start : start + BLOCK] @ rows[start:].T
-            left, right = np.nonzero(np.triu(scores >= threshold, k=1))
-            values = scores[left, right]
-            best = np.argsort(-values, kind="stable")[:limit]
-            found += [Pair(int(left[i]) + start, int(right[i]) + start, float(values[i])) for i in best]
-        return tuple(sorted(found, key=lambda pair: -pair.score)[:limit])
+            scores = np.triu(rows[start : start + BLOCK] @ rows[start:].T + 2, k=1).ravel() - 2
+            best = np.argpartition(-scores, limit)[:limit] if len(scores) > limit else np.arange(len(scores))
+            for place in best[scores[best] >= least].tolist():
+                left, right = divmod(place, len(rows) - start)
+                found.append(Pair(left + start, right + start, float(scores[place])))
+            found = sorted(found, key=lambda pair: -pair.score)[:limit]
+            least = found[-1].score if len(found) == limit else least
+        return Duplicates(tuple(found), vectors.cut)
 
     def xray(self, key: str, model: str, text: str) -> XRay:
         """One text, token by token, and its nearest sample sentences."""

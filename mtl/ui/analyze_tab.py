@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import gradio as gr
 
 from mtl.errors import SessionError
 from mtl.service.labelling import spans_of_pieces
 from mtl.service.models import BASE
-from mtl.types import Analysis, LabelScores
+from mtl.types import Analysis, LabelScores, Span
 from mtl.ui import render, render_reading
 from mtl.ui.context import Context, spoken
 from mtl.ui.render_map import literal
@@ -82,11 +84,11 @@ def _one_text(context: Context) -> None:
             task = gr.Dropdown(names, value=next(iter(names), None), label="Task", elem_id="why-task", scale=2)
             ask = gr.Button("Show the words it rests on", elem_id="why-go", scale=1)
         reasons = gr.HTML(elem_id="why-words")
-    _correct(context, text)
 
     inputs, outputs = [*context.who, text, threshold, shown], [labels, entities]
     button.click(analyze, inputs, outputs, api_name="analyze")
     chosen = examples.load_input_event.then
+    _correct(context, text, (button.click, text.submit, chosen, context.model.input))
     for trigger in (text.submit, threshold.release, shown.input, context.model.input, chosen):
         trigger(analyze, inputs, outputs, api_name=False)
     ask.click(why, [*context.who, text, task], reasons, api_name="why")
@@ -95,7 +97,7 @@ def _one_text(context: Context) -> None:
     context.restored(analyze, inputs, outputs)
 
 
-def _correct(context: Context, text: gr.Textbox) -> None:
+def _correct(context: Context, text: gr.Textbox, again: Sequence[Callable[..., object]]) -> None:
     """In place: a label from a list, spans by marking them; what is added is offered by the fine-tune tab."""
     service = context.service
 
@@ -106,14 +108,19 @@ def _correct(context: Context, text: gr.Textbox) -> None:
         found = service.labelling.analyze(key, model, text)
         names = [one.name for one in tasks if one.kind == "classification"]
         chosen = task if task in names else next(iter(names), None)
-        said = found.predictions.get(chosen or "")
-        known = next((one.labels for one in tasks if one.name == chosen), ())
-        label = said.label if isinstance(said, LabelScores) else None
-        return (
-            gr.update(choices=names, value=chosen),
-            gr.update(choices=list(known), value=label),
-            gr.update(value=_pieces(text, found)),
-        )
+        mine = next((e.targets for e in service.labelling.corrections(key) if e.texts[0] == text), {})
+        spans = next((mine[t.name] for t in tasks if t.reads_words and t.name in mine), None)
+        pieces = _pieces(text, _spans(found) if spans is None else spans)  # type: ignore[arg-type]
+        return gr.update(choices=names, value=chosen), offer_labels(key, model, text, chosen), gr.update(value=pieces)
+
+    @spoken
+    def offer_labels(key: str, model: str, text: str, task: str | None) -> object:
+        """The labels of a task: chosen is what the person said before, else what the model says."""
+        known = next((one.labels for one in service.models.get(key, model).tasks if one.name == task), ())
+        mine = next((e.targets for e in service.labelling.corrections(key) if e.texts[0] == text), {})
+        said = service.labelling.analyze(key, model, text).predictions.get(task or "")
+        label = mine.get(task or "") or (said.label if isinstance(said, LabelScores) else None)
+        return gr.update(choices=list(known), value=label)
 
     @spoken
     def keep(
@@ -123,15 +130,18 @@ def _correct(context: Context, text: gr.Textbox) -> None:
         heads = [one.name for one in service.models.get(key, model).tasks if one.reads_words]
         if pieces and heads:
             parts = [(str(one.get("token", "")), str(one["class_or_confidence"] or "") or None) for one in pieces]
-            if "".join(piece for piece, _ in parts) == text:
-                targets[heads[0]] = spans_of_pieces(parts)
+            if "".join(piece for piece, _ in parts) != text:
+                raise SessionError("The text has changed since; press Analyze first.")
+            targets[heads[0]] = spans_of_pieces(parts)
         count = service.labelling.correct(key, model, text, targets)  # type: ignore[arg-type]
-        many = f"{count} text{'s' * (count != 1)}"
-        return f"{many} corrected. Under **Fine-tune** choose *My corrections* to train on them."
+        return _kept(count)
 
     def forget(key: str) -> str:
         service.labelling.forget_corrections(key)
-        return "No texts corrected yet."
+        return _kept(0)
+
+    def count(key: str) -> str:
+        return _kept(len(service.labelling.corrections(key)))
 
     with gr.Accordion("Is something wrong? Correct it", open=False, elem_id="correct") as panel:
         gr.Markdown("Choose the right label; mark words to name them, press a name to change it. Then add the text.")
@@ -153,8 +163,10 @@ def _correct(context: Context, text: gr.Textbox) -> None:
         note = gr.Markdown("No texts corrected yet.", elem_id="correct-note")
     fill = [*context.who, text, task]
     panel.expand(begin, fill, [task, label, spans], api_name=False, show_progress="hidden")
-    text.change(begin, fill, [task, label, spans], api_name=False, show_progress="hidden", trigger_mode="always_last")
-    task.input(begin, fill, [task, label, spans], api_name=False, show_progress="hidden")
+    for trigger in again:
+        trigger(begin, fill, [task, label, spans], api_name=False, show_progress="hidden")
+    task.input(offer_labels, fill, label, api_name=False, show_progress="hidden")
+    context.ready.then(count, context.session, note, api_name=False, show_progress="hidden")
     add.click(keep, [*context.who, text, task, label, spans], note, api_name="correct")
     drop.click(forget, context.session, note, api_name=False)
 
@@ -252,9 +264,20 @@ def _cell(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def _pieces(text: str, found: Analysis) -> list[tuple[str, str | None]]:
-    """The text in pieces, as `gr.HighlightedText` takes it, by the first task that marks words."""
-    spans = next((value for value in found.predictions.values() if isinstance(value, tuple)), ())
+def _kept(count: int) -> str:
+    if not count:
+        return "No texts corrected yet."
+    many = f"{count} text{'s' * (count != 1)}"
+    return f"{many} corrected. Under **Fine-tune** choose *My corrections* to train on them."
+
+
+def _spans(found: Analysis) -> tuple[Span, ...]:
+    """What the first task that marks words says."""
+    return next((value for value in found.predictions.values() if isinstance(value, tuple)), ())
+
+
+def _pieces(text: str, spans: Sequence[Span]) -> list[tuple[str, str | None]]:
+    """The text in pieces, as `gr.HighlightedText` takes it."""
     pieces: list[tuple[str, str | None]] = []
     place = 0
     for span in spans:

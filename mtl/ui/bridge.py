@@ -16,8 +16,7 @@ const own = () => document.querySelector(`#${figure} .js-plotly-plot`);
 const places = event => (event?.points ?? []).map(point => point.customdata).filter(place => place !== undefined);
 const tell = (kind, event) => {
   const found = places(event).map(place => Array.isArray(place) ? place[0] : place);
-  if (kind === "select" && !event) return;
-  if (!found.length) return;
+  if (!found.length && kind !== "release") return;
   props.value = JSON.stringify({kind, places: found, at: Date.now()});
   trigger("change");
 };
@@ -27,8 +26,12 @@ setInterval(() => {
   plot.mtlHeard = true;
   plot.on("plotly_click", event => tell("click", event));
   plot.on("plotly_selected", event => tell("select", event));
+  plot.on("plotly_deselect", () => tell("release"));
 }, 250);
 """
+
+MAX_CHARACTERS = 4000
+"""Of a field in a link: browsers and proxies cut longer addresses."""
 
 COPY_LINK = """
 (...values) => {
@@ -40,6 +43,8 @@ COPY_LINK = """
   });
   const tab = document.querySelector("button[role=tab][aria-selected=true]");
   if (tab) query.set("tab", tab.textContent.trim());
+  const long = names.find((name, place) => String(values[place] ?? "").length > LIMIT);
+  if (long) return `What you filled in (“${long}”) is too long for a link; send it as a file.`;
   const link = `${location.origin}${location.pathname}?${query}`;
   navigator.clipboard?.writeText(link).catch(() => {});
   return link;
@@ -57,6 +62,11 @@ def figure_events(plot_id: str) -> gr.HTML:
     )
 
 
+def is_release(value: object) -> bool:
+    """Whether marked points were let go."""
+    return '"kind":"release"' in str(value or "").replace(" ", "")
+
+
 def places_of(value: object, kind: str) -> list[int]:
     """The points that an event of that kind names; none for anything else."""
     try:
@@ -68,4 +78,4 @@ def places_of(value: object, kind: str) -> list[int]:
 
 def link_script(names: Sequence[str]) -> str:
     """A script that makes a link of the values of the fields with these names, and copies it."""
-    return COPY_LINK.replace("NAMES", json.dumps(list(names)))
+    return COPY_LINK.replace("NAMES", json.dumps(list(names))).replace("LIMIT", str(MAX_CHARACTERS))

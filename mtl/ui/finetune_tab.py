@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import gradio as gr
@@ -82,11 +83,14 @@ def create_finetune_tab(context: Context) -> None:
 
     def show_inputs(key: str, model: str, source: str) -> list[object]:
         fields: list[object] = [gr.update(visible=source == UPLOAD)] * 3
-        if source != CORRECTED:
+        if source == SAMPLE:
+            return [*fields, "request", "things"]
+        if source == UPLOAD:
             return [*fields, gr.skip(), gr.skip()]
-        corrected = {name for example in service.labelling.corrections(key) for name in example.targets}
-        kinds = {t.kind: t.name for t in service.models.get(key, model).tasks if t.name in corrected}
-        return [*fields, *(gr.update(value=kinds.get(kind, "")) for kind in ("classification", "ner"))]
+        corrected = Counter(name for example in service.labelling.corrections(key) for name in example.targets)
+        known = {task.name: task.kind for task in service.models.get(key, model).tasks}
+        kinds = {known[name]: name for name, _ in reversed(corrected.most_common()) if name in known}
+        return [*fields, *(kinds.get(kind, "") for kind in ("classification", "ner"))]
 
     @spoken
     def offer_columns(file: str | None) -> list[dict[str, object]]:

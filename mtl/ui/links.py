@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import gradio as gr
 
-from mtl.ui.bridge import link_script
+from mtl.ui.bridge import MAX_CHARACTERS, link_script
 from mtl.ui.context import Answer, Context
-
-MAX_CHARACTERS = 4000
-"""Of one field: browsers and proxies cut longer addresses."""
 
 
 def create_link(context: Context, tabs: gr.Tabs, names: tuple[str, ...]) -> None:

@@ -17,7 +17,7 @@ from mtl.service.downloads import place_for
 from mtl.service.maps import Dims, MapView, Placed
 from mtl.service.service import Service
 from mtl.ui import render_reading
-from mtl.ui.bridge import places_of
+from mtl.ui.bridge import is_release, places_of
 from mtl.ui.corpus_input import corpus_of
 from mtl.ui.map_plot import scatter
 from mtl.ui.render_map import map_note, place_note, search_note
@@ -31,8 +31,11 @@ FORMATS = {
     "Figure (HTML)": "map.html",
 }
 HINT = "Click a point for its neighbours; drag around some for a report; double-click to let them go."
+HINT_3D = "Click a point for its neighbours; turn the map by dragging."
 
 Shown = tuple[object, ...]
+TICKET = 4
+"""Where in what a drawing shows its ticket is."""
 
 
 class MapHandlers:
@@ -56,7 +59,9 @@ class MapHandlers:
         n_dims: Dims = 2 if dims == FLAT else 3
         first = self.maps.read(key, model, texts, on_progress=lambda share: progress(share, desc="Reading"))
         if n_dims == 2:
-            yield self._shown(MapView(first), colour, map_note(first, "UMAP follows …"))
+            early = self._shown(MapView(first), colour, map_note(first, "UMAP follows …"))
+            yield early
+            self.maps.shelf.drop(str(early[TICKET]))
         final = self.maps.refine(first, n_dims)
         if not other or other == NO_OTHER:
             yield self._shown(MapView(final), colour, map_note(final))
@@ -90,8 +95,10 @@ class MapHandlers:
         return *self._figures(view, marked, colour, placed), place_note(placed)
 
     def report(self, ticket: str | None, colour: str | None, event: str) -> Shown:
-        """A click: the neighbours of a point. A lasso: what lies in it, marked on the second map too."""
+        """A click: the neighbours of a point. A lasso: what lies in it, marked on the second map too. Or neither."""
         view = self._view(ticket)
+        if is_release(event):
+            return HINT, [], *self._figures(view, (), colour)
         clicked, chosen = places_of(event, "click"), places_of(event, "select")
         if clicked:
             near = regions.neighbours(view.points, clicked[0])
@@ -127,7 +134,8 @@ class MapHandlers:
         chosen = colour if colour in columns else next(iter(columns), None)
         ticket = self.maps.keep(view)
         figures = self._figures(view, (), chosen)
-        return *figures, note, gr.update(choices=columns, value=chosen), ticket, [], HINT
+        hint = HINT if view.points.points.shape[1] == 2 else HINT_3D
+        return *figures, note, gr.update(choices=columns, value=chosen), ticket, [], hint
 
     def _figures(self, view: MapView, marked: Sequence[int], colour: str | None, placed: Placed | None = None) -> Shown:
         """The map, and the second one where there is one."""

@@ -33,6 +33,7 @@ def scatter(
     numbers = _numbers(values)
     figure = go.Figure()
     shown = _hover(points, values)
+    marked = frozenset(marked)
     if numbers is not None:
         _add(figure, points, range(len(values)), shown, marked, name=colour_by or "", colour=numbers)
     else:
@@ -66,12 +67,16 @@ def _add(
     colour: str | Sequence[float],
 ) -> None:
     """One group of points; in three dimensions what is not marked is a trace of its own."""
-    chosen = [place for place, row in enumerate(rows) if row in set(marked)] if marked else None
+    chosen = [place for place, row in enumerate(rows) if row in marked] if marked else None
     flat = points.points.shape[1] == 2
     marker: dict[str, object] = {"size": 8 if flat else 3.5, "opacity": 0.82, "color": colour}
     if not isinstance(colour, str):
         marker.update(
-            colorscale=SCALE, showscale=True, colorbar={"thickness": 12, "title": name, "tickfont": {"color": INK}}
+            colorscale=SCALE,
+            showscale=True,
+            colorbar={"thickness": 12, "title": plain(name), "tickfont": {"color": INK}},
+            cmin=min(colour),
+            cmax=max(colour),
         )
     where = points.points[list(rows)].astype(float).round(4)
     common = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from html import escape
 
+from mtl.service.corpora import Corpus
 from mtl.service.runs import Run, RunRecord
 from mtl.service.similarity import Comparison, Matrix, Ranking
 from mtl.tasks import Task
@@ -21,7 +22,7 @@ def pair_score(found: Comparison) -> str:
     """A cosine as a number and a bar; what is below 0 shows an empty bar."""
     names = [("The first sentence", "The second sentence")[place] for place in found.cut]
     return (
-        f'{_cut_list(names)}<div class="mtl-card"><div class="mtl-score">{found.score:.3f}</div>'
+        f'{cut_list(names)}<div class="mtl-card"><div class="mtl-score">{found.score:.3f}</div>'
         f'<div class="mtl-dim">cosine of the two sentence vectors: 1 same direction, 0 unrelated</div>'
         f'<div style="margin-top:10px">{track(found.score)}</div></div>'
     )
@@ -31,12 +32,22 @@ def hits(found: Ranking) -> str:
     """Ranked results."""
     names = ["The query" if place == 0 else f"Sentence {place}" for place in found.cut]
     rows = "".join(f"<li><b>{hit.score:.3f}</b><span>{escape(hit.text)}</span></li>" for hit in found.hits)
-    return f'{_cut_list(names)}<div class="mtl-card"><ol class="mtl-hits">{rows}</ol></div>'
+    return f'{cut_list(names)}<div class="mtl-card"><ol class="mtl-hits">{rows}</ol></div>'
+
+
+def corpus_note(corpus: Corpus) -> str:
+    """What of a table is not among the texts, or nothing."""
+    said = []
+    if corpus.drawn_from is not None:
+        said.append(f"These are {len(corpus.texts):,} rows drawn from {corpus.drawn_from:,}.")
+    if corpus.left_out:
+        said.append(f"{corpus.left_out:,} rows without a text were left out.")
+    return warning(" ".join(said)) if said else ""
 
 
 def matrix_note(found: Matrix) -> str:
     """What was cut of a list, or nothing."""
-    return _cut_list([f"Sentence {place + 1}" for place in found.cut])
+    return cut_list([f"Sentence {place + 1}" for place in found.cut])
 
 
 def label_bars(analysis: Analysis, tasks: Sequence[Task]) -> str:
@@ -56,11 +67,17 @@ def label_bars(analysis: Analysis, tasks: Sequence[Task]) -> str:
 
 
 def entities(
-    text: str, analysis: Analysis, tasks: Sequence[Task], *, threshold: float, kinds: Collection[str] | None = None
+    text: str,
+    analysis: Analysis,
+    tasks: Sequence[Task],
+    *,
+    threshold: float,
+    kinds: Collection[str] | None = None,
+    says_cut: bool = True,
 ) -> str:
     """The text once for each entity task, its spans marked; what only entities were looked for in is dim.
 
-    `kinds` are the labels to show, None all of them.
+    `kinds` are the labels to show, None all of them; `says_cut` False where the page says elsewhere what was cut.
     """
     groups = []
     for task in tasks:
@@ -82,7 +99,8 @@ def entities(
                 f'<div class="mtl-task"><h4>{escape(task.name)}</h4><div class="mtl-text">{marked}</div>{note}</div>'
             )
     body = "".join(groups) or "This model has no entity head."
-    return f'<div class="mtl-card">{cut_note(text, analysis)}{body}</div>'
+    note = cut_note(text, analysis) if says_cut else ""
+    return f'<div class="mtl-card">{note}{body}</div>'
 
 
 def warning(sentence: str) -> str:
@@ -172,7 +190,7 @@ def _best(evaluations: Sequence[Evaluated]) -> Evaluated:
     return max(evaluations, key=lambda e: (e.composite, e.step > 0))
 
 
-def _cut_list(names: Sequence[str]) -> str:
+def cut_list(names: Sequence[str]) -> str:
     """Says which texts were longer than the model reads."""
     if not names:
         return ""

@@ -8,10 +8,10 @@ from html import escape
 
 from mtl.inference.explain import Alignment, Reasons, TokenReading
 from mtl.service.regions import Count, Region
-from mtl.service.similarity import Hit, LengthCost, Pair, XRay
+from mtl.service.similarity import Duplicates, Hit, LengthCost, XRay
 from mtl.tasks import Task
 from mtl.types import Analysis, LabelScores
-from mtl.ui.render import cut_note, entities, label_bars, track
+from mtl.ui.render import cut_list, entities, label_bars, track, warning
 
 
 @dataclass(frozen=True)
@@ -30,16 +30,17 @@ def alignment_note(found: Alignment) -> str:
     left, right = divmod(int(found.shares.argmax()), found.shares.shape[1])
     best = f"“{escape(found.left[left])}” with “{escape(found.right[right])}”"
     return (
-        f'<div class="mtl-dim">The cosine is a sum over pairs of tokens: words carry {found.shares.sum():.2f} of '
-        f"{found.score:.2f}, most of it {best}; the rest are the marks of beginning and end. Dark cells are words that "
-        "mean alike here, in their context; hover for what each pair adds.</div>"
+        f'<div class="mtl-dim">The cosine is a sum over pairs of tokens: these words carry {found.shares.sum():.2f} of '
+        f"{found.score:.2f}, the largest term is {best}; the rest are the marks of beginning and end. Dark cells are "
+        "words that mean alike here, in their context; hover for what each pair adds.</div>"
     )
 
 
-def duplicates(pairs: Sequence[Pair], texts: Sequence[str]) -> str:
+def duplicates(found: Duplicates, texts: Sequence[str]) -> str:
     """Pairs, most alike first."""
+    pairs, note = found.pairs, cut_list([f"Sentence {place + 1}" for place in found.cut])
     if not pairs:
-        return (
+        return note + (
             '<div class="mtl-card">No two of them are that much alike. Lower the threshold to see nearer misses.</div>'
         )
     rows = "".join(
@@ -48,7 +49,7 @@ def duplicates(pairs: Sequence[Pair], texts: Sequence[str]) -> str:
         for pair in pairs
     )
     many = f"{len(pairs)} pair{'s' * (len(pairs) != 1)}"
-    return f'<div class="mtl-card"><div class="mtl-dim">{many}</div><ol class="mtl-hits">{rows}</ol></div>'
+    return f'{note}<div class="mtl-card"><div class="mtl-dim">{many}</div><ol class="mtl-hits">{rows}</ol></div>'
 
 
 def length_cost(found: LengthCost, short: float, whole: float) -> str:
@@ -74,9 +75,19 @@ def xray(found: XRay, tasks: Sequence[Task]) -> str:
     reading = found.reading
     return (
         f'<div class="mtl-card"><div class="mtl-task"><h4>{len(reading.offsets)} tokens, and the part of each in the '
-        f"sentence vector</h4>{cut_note(reading.text, reading.analysis)}{_tokens(reading)}</div></div>"
-        f'<div class="mtl-two">{entities(reading.text, reading.analysis, tasks, threshold=0)}'
+        f"sentence vector</h4>{_beginning(reading)}{_tokens(reading)}</div></div>"
+        f'<div class="mtl-two">{entities(reading.text, reading.analysis, tasks, threshold=0, says_cut=False)}'
         f"{label_bars(reading.analysis, tasks)}</div>{neighbours(found.nearest, 'Nearest sample sentences')}"
+    )
+
+
+def _beginning(reading: TokenReading) -> str:
+    end = reading.analysis.truncated_at
+    if end is None:
+        return ""
+    return warning(
+        f"The model reads {len(reading.offsets)} tokens at a time: what follows is of the first {end:,} of "
+        f"{len(reading.text):,} characters."
     )
 
 

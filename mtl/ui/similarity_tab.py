@@ -56,35 +56,29 @@ def _two_sentences(context: Context) -> None:
     service = context.service
 
     @spoken
-    def compare(key: str, model: str, left: str, right: str) -> str:
-        return render.pair_score(service.similarity.compare(key, model, left, right))
-
-    @spoken
-    def align(key: str, model: str, left: str, right: str) -> tuple[go.Figure, str]:
+    def compare(key: str, model: str, left: str, right: str) -> tuple[str, go.Figure, str]:
+        score = render.pair_score(service.similarity.compare(key, model, left, right))
         found = service.similarity.align(key, model, left, right)
-        return plots.alignment(found), render_reading.alignment_note(found)
+        return score, plots.alignment(found), render_reading.alignment_note(found)
 
     with gr.Row():
         left = gr.Textbox(LEFT, label="First sentence", lines=2, min_width=280, elem_id="pair-left")
         right = gr.Textbox(RIGHT, label="Second sentence", lines=2, min_width=280, elem_id="pair-right")
     button = gr.Button("Compare", variant="primary", elem_id="pair-go")
-    score = gr.HTML(compare("", BASE, LEFT, RIGHT), elem_id="pair-score")
-    figure, words = align("", BASE, LEFT, RIGHT)
+    number, figure, words = compare("", BASE, LEFT, RIGHT)
+    score = gr.HTML(number, elem_id="pair-score")
     with gr.Accordion("Why? Word by word", open=True, elem_id="pair-why"):
         plot = gr.Plot(figure, label="Words of the one with words of the other", elem_id="pair-plot")
         note = gr.HTML(words, elem_id="pair-note")
     examples = gr.Examples(_pairs(service), [left, right], label="Try one of these")
-    inputs, why = [*context.who, left, right], [plot, note]
-    button.click(compare, inputs, score, api_name="compare")
-    button.click(align, inputs, why, api_name="align", show_progress="hidden")
+    inputs, outputs = [*context.who, left, right], [score, plot, note]
+    button.click(compare, inputs, outputs, api_name="compare", show_progress_on=[score])
     chosen = examples.load_input_event.then
     for trigger in (left.submit, right.submit, context.model.input, chosen):
-        trigger(compare, inputs, score, api_name=False)
-        trigger(align, inputs, why, api_name=False, show_progress="hidden")
+        trigger(compare, inputs, outputs, api_name=False, show_progress_on=[score])
     context.share("left", left)
     context.share("right", right)
-    context.restored(compare, inputs, score)
-    context.restored(align, inputs, why)
+    context.restored(compare, inputs, outputs)
 
 
 def _lists(context: Context) -> None:
@@ -106,7 +100,7 @@ def _lists(context: Context) -> None:
     plot = gr.Plot(figure, label="Cosine of each pair", elem_id="matrix-plot")
     inputs = [*context.who, lines, across]
     button.click(matrix, inputs, [plot, note], api_name="matrix")
-    context.model.input(matrix, inputs, [plot, note], api_name=False)
+    context.model.input(stale, None, note, api_name=False, queue=False)
     context.share("lines", lines)
     context.share("across", across)
     context.restored(matrix, inputs, [plot, note])
@@ -118,7 +112,8 @@ def _search(context: Context) -> None:
     @spoken
     def search(key: str, model: str, query: str, top_k: float, *corpus: object) -> str:
         texts = corpus_of(service.corpora, corpus)
-        return render.hits(service.similarity.search(key, model, query, texts, top_k=int(top_k)))
+        found = service.similarity.search(key, model, query, texts, top_k=int(top_k))
+        return render.corpus_note(texts) + render.hits(found)
 
     query = gr.Textbox(QUERY, label="Query", elem_id="search-query")
     where = create_corpus_input(service.corpora, "search", pasted=CORPUS, start=PASTED)
@@ -127,9 +122,10 @@ def _search(context: Context) -> None:
     results = gr.HTML(search("", BASE, QUERY, 5, PASTED, CORPUS, None, None), elem_id="search-results")
     inputs = [*context.who, query, top_k, *where.fields]
     button.click(search, inputs, results, api_name="search")
-    for trigger in (query.submit, context.model.input):
-        trigger(search, inputs, results, api_name=False)
+    query.submit(search, inputs, results, api_name=False)
+    context.model.input(stale, None, results, api_name=False, queue=False)
     context.share("query", query)
+    context.share("among", where.lines)
     context.restored(search, inputs, results)
 
 
@@ -140,7 +136,7 @@ def _duplicates(context: Context) -> None:
     def duplicates(key: str, model: str, threshold: float, *corpus: object) -> str:
         texts = corpus_of(service.corpora, corpus)
         found = service.similarity.duplicates(key, model, texts, threshold=threshold)
-        return render_reading.duplicates(found, texts.texts)
+        return render.corpus_note(texts) + render_reading.duplicates(found, texts.texts)
 
     where: CorpusInput = create_corpus_input(service.corpora, "duplicates", pasted=DUPLICATES, start=PASTED)
     threshold = gr.Slider(0.5, 1, value=0.75, step=0.01, label="Least cosine of a pair", elem_id="duplicates-threshold")
@@ -148,8 +144,8 @@ def _duplicates(context: Context) -> None:
     results = gr.HTML(duplicates("", BASE, 0.75, PASTED, DUPLICATES, None, None), elem_id="duplicates-results")
     inputs = [*context.who, threshold, *where.fields]
     button.click(duplicates, inputs, results, api_name="duplicates")
-    for trigger in (threshold.release, context.model.input):
-        trigger(duplicates, inputs, results, api_name=False)
+    threshold.release(duplicates, inputs, results, api_name=False)
+    context.model.input(stale, None, results, api_name=False, queue=False)
 
 
 def _xray(context: Context) -> None:
@@ -166,8 +162,8 @@ def _xray(context: Context) -> None:
     results = gr.HTML(xray("", BASE, example), elem_id="xray-results")
     inputs = [*context.who, text]
     button.click(xray, inputs, results, api_name="xray")
-    for trigger in (text.submit, context.model.input):
-        trigger(xray, inputs, results, api_name=False)
+    text.submit(xray, inputs, results, api_name=False)
+    context.model.input(stale, None, results, api_name=False, queue=False)
     context.share("xray", text)
     context.restored(xray, inputs, results)
 
@@ -191,8 +187,14 @@ def _vector_length(context: Context, width: int) -> None:
     results = gr.HTML(cost("", BASE, min(96, width), LEFT, RIGHT), elem_id="length-results")
     inputs = [*context.who, n_dims, left, right]
     n_dims.change(cost, inputs, results, api_name="vector_length", show_progress="hidden", trigger_mode="always_last")
-    for trigger in (left.submit, right.submit, context.model.input):
+    for trigger in (left.submit, right.submit):
         trigger(cost, inputs, results, api_name=False)
+    context.model.input(stale, None, results, api_name=False, queue=False)
+
+
+def stale() -> str:
+    """What stands in place of an answer that another model gave."""
+    return '<div class="mtl-card">You chose another model; ask again for its answer.</div>'
 
 
 def _pairs(service: Service) -> list[list[str]]:

@@ -63,7 +63,7 @@ def test_a_pair_says_why_word_by_word(wide) -> None:
     wait_for_words(wide, "#pair-plot", "1. The")
     labels = wide.locator("#pair-plot .ytick text").all_text_contents()
     assert sorted(labels) == ["1. The", "2. cat", "3. sleeps", "4. ."]
-    said = re.search(r"words carry (0\.\d+) of (0\.\d+)", text_of(wide, "#pair-note"))
+    said = re.search(r"these words carry (0\.\d+) of (0\.\d+)", text_of(wide, "#pair-note"))
     assert float(said[2]) == pytest.approx(float(text_of(wide, "#pair-score .mtl-score")), abs=0.011)
 
 
@@ -128,7 +128,7 @@ def test_the_x_ray_shows_tokens_parts_labels_entities_and_neighbours(wide) -> No
     assert wide.locator("#xray-results .mtl-hits li").count() == 5
     wide.locator("#xray-text textarea").fill("word " * 400)
     wide.locator("#xray-go").click()
-    wait_for_words(wide, "#xray-results", "The model reads 256 tokens at a time")
+    wait_for_words(wide, "#xray-results", "The model reads 256 tokens at a time: what follows")
 
 
 def test_a_shorter_vector_shows_its_cost(wide) -> None:

@@ -63,3 +63,20 @@ def test_the_sample_pairs_have_scores(corpora: Corpora) -> None:
     pairs = corpora.sample_pairs
     assert len(pairs.left) == len(pairs.right) == len(pairs.scores) >= 10
     assert all(0 <= score <= 5 for score in pairs.scores)
+
+
+def test_far_too_long_a_table_is_refused_before_it_fills_the_memory(corpora: Corpora, tmp_path: Path) -> None:
+    path = tmp_path / "endless.csv"
+    path.write_text("text\n" + "a\n" * 401, encoding="utf-8")
+    with pytest.raises(DataError, match="has more than 400 rows, which is all that is read here"):
+        corpora.from_file(path)
+
+
+def test_columns_that_a_map_adds_do_not_hide_those_of_a_table(corpora: Corpora, tmp_path: Path) -> None:
+    path = tmp_path / "exported.csv"
+    path.write_text("text,x,predicted topic,kind\na,1,food,k\n", encoding="utf-8")
+    assert set(corpora.from_file(path).columns) == {"x (yours)", "predicted topic (yours)", "kind"}
+
+
+def test_one_very_long_value_does_not_make_the_strata_long() -> None:
+    assert len(stratified(["a"] * 50_000 + ["b" * 1_000_000], 10)) == 10

@@ -10,6 +10,7 @@ import pytest
 
 from mtl.data import tables
 from mtl.errors import DataError, SessionError
+from mtl.service import labelling
 from mtl.service.labelling import spans_of_pieces
 from mtl.service.models import BASE
 from mtl.service.service import Service
@@ -53,7 +54,7 @@ def test_a_table_comes_back_with_answers_and_errors_by_row(service: Service, tmp
 def test_a_table_that_is_too_long_for_the_page_is_sent_to_the_command_line(service: Service, tmp_path: Path) -> None:
     path = tmp_path / "long.csv"
     path.write_text("text\n" + "row\n" * 41, encoding="utf-8")
-    with pytest.raises(DataError, match=r"41 rows; this page labels 40.*python -m mtl predict"):
+    with pytest.raises(DataError, match=r"has more than 40 rows.*python -m mtl"):
         service.labelling.batch("k", BASE, path)
 
 
@@ -107,3 +108,38 @@ def test_corrections_can_be_trained_on(service: Service) -> None:
 def test_pieces_with_labels_are_spans_of_the_whole_text() -> None:
     pieces = [("In ", None), ("Rome ", "LOC"), ("and", None), (" Bonn", "LOC"), (" ", "LOC")]
     assert spans_of_pieces(pieces) == (Span(3, 7, "LOC"), Span(12, 16, "LOC"))
+
+
+def test_columns_of_ones_own_stay_beside_ours_of_the_same_name(service: Service, tmp_path: Path) -> None:
+    path = tmp_path / "gold.jsonl"
+    rows = [{"text": "a", "topic": "sports", "error": 7}, {"text": " ", "topic": "\ud83d"}]
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    found = service.labelling.batch("k", BASE, path)
+    assert [row["topic (yours)"] for row in found.rows] == ["sports", "\ufffd"]
+    assert found.rows[0]["topic"] in ("food", "law", "sport")
+    assert found.rows[1]["topic"] is None
+    assert [row["error (yours)"] for row in found.rows] == [7, None]
+    assert [row["error"] for row in found.rows] == [None, "has no text"]
+    assert found.write(".jsonl").stat().st_size > 0
+
+
+def test_another_column_may_be_the_text_and_the_one_called_so_stays(service: Service, tmp_path: Path) -> None:
+    path = tmp_path / "titles.csv"
+    path.write_text("title,text\nthe cat,body\n", encoding="utf-8")
+    (row,) = service.labelling.batch("k", BASE, path, "title").rows
+    assert (row["text"], row["text (yours)"]) == ("the cat", "body")
+
+
+def test_numbers_stay_numbers_and_formulas_are_harmless_in_names_too(service: Service, tmp_path: Path) -> None:
+    path = tmp_path / "sums.csv"
+    path.write_text("text,=1+1,loss\na,-3.5,-x\n", encoding="utf-8")
+    header, line = service.labelling.batch("k", BASE, path).write(".csv").read_text().splitlines()
+    assert header.startswith("text,'=1+1,loss")
+    assert line.startswith("a,-3.5,'-x")
+
+
+def test_all_sessions_together_keep_so_many_corrections(service: Service, monkeypatch) -> None:
+    monkeypatch.setattr(labelling, "MOST_CHARACTERS", 25)
+    service.labelling.correct("one", BASE, "x" * 20, {"topic": "law"})
+    with pytest.raises(SessionError, match="which is the limit"):
+        service.labelling.correct("two", BASE, "y" * 10, {"topic": "law"})

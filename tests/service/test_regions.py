@@ -96,9 +96,14 @@ def test_drift_is_the_share_of_neighbours_that_stay(points: MapPoints) -> None:
 
 
 def test_equal_sentences_do_not_count_as_drift(points: MapPoints) -> None:
-    same = [replace(one, vector=unit(0.3)) for one in points.analyses]
-    equal = replace(points, analyses=tuple(same))
-    assert regions.drift(equal, equal, k=2).min() == 1
+    """Which of several equal ones is among the nearest is chance, and differs between the two maps."""
+    found = []
+    for angles in ((0.3, 0.30001, 0.3, 1.4), (0.3, 0.3, 0.30001, 1.4)):
+        moved = [replace(one, vector=unit(angle)) for one, angle in zip(points.analyses, angles, strict=True)]
+        found.append(replace(points, analyses=tuple(moved)))
+    nearest = [[hit.place for hit in regions.neighbours(own, 3, n=1)] for own in found]
+    assert nearest == [[1], [2]]
+    assert regions.drift(*found, k=1).tolist() == [1, 1, 1, 1]
 
 
 def test_a_map_as_a_table_has_coordinates_columns_and_vectors(points: MapPoints) -> None:

@@ -10,7 +10,7 @@ from mtl.inference.explain import Alignment, Reasons, TokenReading, WordReason
 from mtl.service.corpora import Corpus
 from mtl.service.maps import Found, MapPoints, Placed
 from mtl.service.regions import Count, Region
-from mtl.service.similarity import Hit, LengthCost, Pair, XRay
+from mtl.service.similarity import Duplicates, Hit, LengthCost, Pair, XRay
 from mtl.tasks import Classification, NamedEntities
 from mtl.types import Analysis, LabelScores, Span
 from mtl.ui import render_map, render_reading
@@ -31,7 +31,7 @@ def test_typed_markup_stays_text_everywhere() -> None:
     )
     found = [
         render_reading.xray(XRay(reading, (Hit(0, BAD, 0.5),)), TASKS),
-        render_reading.duplicates([Pair(0, 1, 0.9)], [BAD, BAD]),
+        render_reading.duplicates(Duplicates((Pair(0, 1, 0.9),), (1,)), [BAD, BAD]),
         render_reading.neighbours([Hit(0, BAD, 0.5)], BAD),
         render_reading.reasons(BAD, Reasons("topic", BAD, 0.5, (WordReason(1, 4, 0.2),))),
         render_reading.compared(BAD, Answered(BAD, TASKS, analysis()), Answered("b", TASKS, analysis("law"))),
