@@ -6,18 +6,21 @@ The shipped model is shared and never changed; a tuned model belongs to the sess
 from __future__ import annotations
 
 from functools import cached_property
+from pathlib import Path
 
 from mtl.errors import SessionError
+from mtl.evaluation.drift import drift
 from mtl.inference.predictor import Predictor, load
+from mtl.service.capsule import write_capsule
 from mtl.service.corpora import Corpora
 from mtl.service.labelling import Labelling
 from mtl.service.maps import Maps
 from mtl.service.models import Models
 from mtl.service.recording import EXAMPLE_RUN, from_json
 from mtl.service.runs import Run, RunRecord, TrainingSlot
-from mtl.service.sessions import Session, SessionStore
+from mtl.service.sessions import Session, SessionStore, Tuned
 from mtl.service.similarity import Similarity
-from mtl.service.tuning import TuneRequest, start_run
+from mtl.service.tuning import TuneRequest, settings_of, start_run
 from mtl.settings import Settings
 from mtl.training import verdict
 
@@ -58,11 +61,35 @@ class Service:
             request,
             self.settings,
             self.slot,
-            keep=lambda predictor: self.sessions.add_model(session, name, predictor),
+            keep=lambda predictor: self._keep(session, name, base, predictor, request),
             alive=lambda: clock() - session.seen < grace_s,
         )
         session.n_runs += 1
         return session.run
+
+    def _keep(self, session: Session, name: str, base: Predictor, predictor: Predictor, request: TuneRequest) -> None:
+        """Gives the session its model, once it is known what it cost the old tasks."""
+        pairs = self.corpora.sample_pairs
+        judged = list(zip(pairs.left, pairs.right, pairs.scores, strict=True))
+        found = drift(base, predictor, self.corpora.sample.texts, judged)
+        if session.run is not None:
+            session.tuned[name] = Tuned(session.run, settings_of(request), found)
+        self.sessions.add_model(session, name, predictor)
+
+    def tuned(self, key: str, name: str) -> Tuned | None:
+        """How a model of this session came about; None for the shipped one."""
+        return self.sessions.get(key).tuned.get(name)
+
+    def capsule(self, key: str, name: str) -> Path:
+        """A tuned model as a zip to take away.
+
+        Raises:
+            SessionError: where this session has no such model.
+        """
+        tuned = self.tuned(key, name)
+        if tuned is None:
+            raise SessionError("Only a model that you tuned can be taken away; train one and choose it at the top.")
+        return write_capsule(name, self.models.get(key, name), tuned)
 
     def run(self, key: str) -> RunRecord | None:
         """This session's latest run, also after a reload of the page; before its first one, the recorded example."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -13,10 +13,20 @@ from mtl.errors import SessionError
 from mtl.types import Example
 
 if TYPE_CHECKING:
+    from mtl.evaluation.drift import Drift
     from mtl.inference.predictor import Predictor
     from mtl.service.runs import Run
 
 Clock = Callable[[], float]
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """How a tuned model came about, and what it cost the tasks that were there before."""
+
+    run: Run
+    settings: Mapping[str, object]
+    drift: Drift
 
 
 @dataclass
@@ -24,6 +34,7 @@ class Session:
     """What belongs to one browser. `seen` is the time of its last sign of life, in seconds.
 
     corrections  what the person said of texts that the model got wrong, by text
+    tuned        how each of `models` came about
     """
 
     key: str
@@ -31,6 +42,7 @@ class Session:
     models: dict[str, Predictor] = field(default_factory=dict)
     run: Run | None = None
     n_runs: int = 0
+    tuned: dict[str, Tuned] = field(default_factory=dict)
     corrections: dict[str, Example] = field(default_factory=dict)
     starting: threading.Lock = field(default_factory=threading.Lock)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import platform
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -50,6 +52,13 @@ class TuneData:
 
     tasks: tuple[Task, ...]
     parts: Split
+
+
+def settings_of(request: TuneRequest) -> dict[str, object]:
+    """A request as plain values, with a digest of its rows and the versions that it ran on."""
+    rows = hashlib.sha256(request.path.read_bytes()).hexdigest() if request.path.is_file() else None
+    versions = {"python": platform.python_version(), "torch": torch.__version__}
+    return {**asdict(request), "path": request.path.name, "rows_sha256": rows, "versions": versions}
 
 
 def start_run(

@@ -104,6 +104,8 @@ def _correct(context: Context, text: gr.Textbox, again: Sequence[Callable[..., o
     @spoken
     def begin(key: str, model: str, text: str, task: str | None) -> tuple[object, ...]:
         """Fills in what the model says, to be changed."""
+        if not text.strip():
+            return gr.skip()  # type: ignore[no-any-return]
         tasks = service.models.get(key, model).tasks
         found = service.labelling.analyze(key, model, text)
         names = [one.name for one in tasks if one.kind == "classification"]

@@ -10,7 +10,7 @@ import gradio as gr
 from mtl.errors import SessionError
 from mtl.service.tuning import TuneRequest
 from mtl.training.config import FreezePolicy
-from mtl.ui import plots, render
+from mtl.ui import plots, render, render_reading
 from mtl.ui.context import Context, spoken
 
 SAMPLE, UPLOAD, CORRECTED = "Sample: help-desk requests", "My table", "My corrections"
@@ -70,7 +70,14 @@ def create_finetune_tab(context: Context) -> None:
         picker = (
             gr.skip() if active and seen else gr.Dropdown(choices=service.models.names(key))
         )  # an open list would close
-        return render.run_status(run), drawing, render.run_scores(run), picker, gr.Timer(active=active), news
+        tuned = service.tuned(key, run.name) if run and not active else None
+        cost = render_reading.drift(tuned.drift if tuned else None)
+        scores = render.run_scores(run)
+        return render.run_status(run), drawing, scores, cost, picker, gr.Timer(active=active), news
+
+    @spoken
+    def take(key: str, model: str) -> object:
+        return gr.update(value=str(service.capsule(key, model)), visible=True)
 
     def stop(key: str) -> None:
         service.stop(key)
@@ -161,13 +168,18 @@ def create_finetune_tab(context: Context) -> None:
     status = gr.Markdown(render.run_status(example), elem_id="tune-status")
     curve = gr.Plot(plots.loss_curve(example), label="Loss", elem_id="tune-curve")
     scores = gr.HTML(render.run_scores(example), elem_id="tune-scores")
+    cost = gr.HTML(elem_id="tune-cost")
+    with gr.Row():
+        get = gr.Button("Take the chosen model with you (zip)", elem_id="tune-download")
+        capsule = gr.File(label="Weights, settings, curves, how to load it", visible=False, elem_id="tune-capsule")
     timer = gr.Timer(TICK_S, active=False)
     seen = gr.State(0)
 
     who = [context.session, context.model]
     choices = [source, file, text_column, label_column, label_head, span_head, freezing, top_layers, frozen_heads]
-    watched = [status, curve, scores, context.model, timer, seen]
+    watched = [status, curve, scores, cost, context.model, timer, seen]
     train.click(start, [*who, *choices, steps, rate, keep], [status, timer], api_name="tune")
+    get.click(take, who, capsule, api_name="capsule")
     halt.click(stop, context.session, None, api_name="stop", queue=False)
     timer.tick(look, [context.session, seen], watched, api_name=False, show_progress="hidden")
     context.ready.then(look, [context.session, seen], watched, api_name=False, show_progress="hidden")

@@ -41,6 +41,7 @@ CSS = """
 .mtl-hits li {display: grid; grid-template-columns: 3.2em 1fr; gap: 12px; padding: 7px 0;
   border-bottom: 1px solid var(--border-color-primary); overflow-wrap: anywhere}
 .mtl-hits li:last-child {border-bottom: 0}
+.mtl-flips li {grid-template-columns: 6.5em 1fr}
 .mtl-hits b {font-variant-numeric: tabular-nums}
 .mtl-table {width: 100%; border-collapse: collapse; font-size: .92rem; color: var(--body-text-color)}
 .mtl-table th, .mtl-table td {text-align: left; padding: 5px 8px; border-bottom: 1px solid var(--border-color-primary)}

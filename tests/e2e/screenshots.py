@@ -6,17 +6,38 @@ import shutil
 import sys
 from pathlib import Path
 
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Page, sync_playwright
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 FOLDER = Path(__file__).resolve().parents[2] / "assets" / "screenshots"
 TABS = {"similarity": "Similarity", "map": "Map", "classify": "Classify & entities", "fine-tune": "Fine-tune"}
 SCREENS = {
-    "desktop": ((1280, 900), "light"),
-    "desktop-dark": ((1280, 900), "dark"),
+    "desktop": ((1440, 900), "light"),
+    "desktop-dark": ((1440, 900), "dark"),
     "phone": ((390, 844), "light"),
     "phone-dark": ((390, 844), "dark"),
 }
+
+
+def closer(page: Page) -> None:
+    """What lies one click deeper: the X-ray, clusters of the map, reasons for a label."""
+
+    def take(name: str) -> None:
+        page.wait_for_timeout(1500)
+        page.screenshot(path=FOLDER / f"{name}-desktop.png", full_page=True)
+
+    page.get_by_role("tab", name="Similarity", exact=True).first.click()
+    page.get_by_role("tab", name="X-ray", exact=True).first.click()
+    take("xray")
+    page.get_by_role("tab", name="Map", exact=True).first.click()
+    page.locator("#map-cluster").click()
+    page.wait_for_function("document.querySelector('#map-colour input').value === 'cluster'")
+    take("clusters")
+    page.get_by_role("tab", name="Classify & entities", exact=True).first.click()
+    page.get_by_role("button", name="Why this label?").click()
+    page.locator("#why-go").click()
+    page.locator("#why-words .mtl-why").first.wait_for()
+    take("why")
 
 
 def main(url: str) -> None:
@@ -36,6 +57,8 @@ def main(url: str) -> None:
                     page.wait_for_function("document.querySelector('#map-note').innerText.includes('UMAP.')")
                 page.wait_for_timeout(1500)
                 page.screenshot(path=FOLDER / f"{name}-{screen}.png", full_page=True)
+            if screen == "desktop":
+                closer(page)
             page.get_by_role("button", name="Was sharing worth it?").click()
             page.locator("#sharing-figure .scatterlayer .trace").first.wait_for()
             page.wait_for_timeout(1500)
