@@ -99,7 +99,8 @@ class Corpora:
         """What the columns of a table are called, read off its first row."""
         return tables.read(path, limit=1, max_bytes=self.settings.max_bytes).columns
 
-    def _corpus(self, table: tables.Table) -> Corpus:
+    def _corpus(self, table: tables.Table, *, ours: bool = False) -> Corpus:
+        """The texts and columns of a table; those that are `ours` need not be within a visitor's limits."""
         kept = tuple(row for row in table.rows if row.get("text") is not None or row.get("tokens") is not None)
         if not kept:
             raise DataError(f"{table.path.name}: no row has a text in the chosen column")
@@ -113,13 +114,15 @@ class Corpora:
             )
             for c in others
         }
-        texts = checked([row.texts[0] for row in rows], self.settings, limit=self.settings.max_points)
+        texts = [row.texts[0] for row in rows]
+        if not ours:
+            texts = checked(texts, self.settings, limit=self.settings.max_points)
         return Corpus(tuple(texts), columns, left_out)
 
     @cached_property
     def sample(self) -> Corpus:
         """The sentences that ship with the app."""
-        return self._corpus(tables.read(self.settings.samples / "sentences.csv", limit=self.settings.max_points))
+        return self._corpus(tables.read(self.settings.samples / "sentences.csv"), ours=True)
 
     @cached_property
     def sample_pairs(self) -> Pairs:

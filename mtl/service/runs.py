@@ -53,6 +53,12 @@ class TrainingSlot:
         with self._turn:
             self._turn.notify_all()
 
+    @property
+    def busy(self) -> bool:
+        """Whether a run trains or waits."""
+        with self._turn:
+            return bool(self._line)
+
     def ahead(self, run: Run) -> int:
         """How many runs come before this one."""
         with self._turn:

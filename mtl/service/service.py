@@ -5,12 +5,14 @@ The shipped model is shared and never changed; a tuned model belongs to the sess
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
 from mtl.errors import SessionError
 from mtl.evaluation.drift import drift
 from mtl.inference.predictor import Predictor, load
+from mtl.service import planning
 from mtl.service.capsule import write_capsule
 from mtl.service.corpora import Corpora
 from mtl.service.labelling import Labelling
@@ -79,6 +81,21 @@ class Service:
     def tuned(self, key: str, name: str) -> Tuned | None:
         """How a model of this session came about; None for the shipped one."""
         return self.sessions.get(key).tuned.get(name)
+
+    def runs(self, key: str) -> Mapping[str, Tuned]:
+        """How each tuned model that this session still has came about."""
+        session = self.sessions.get(key)
+        return {name: tuned for name, tuned in session.tuned.items() if name in session.models}
+
+    def measure(self, key: str, model: str, request: TuneRequest) -> planning.StepCost:
+        """What a step of a request takes, by two of them.
+
+        Raises:
+            SessionError: where a run trains now: the two would slow each other.
+        """
+        if self.slot.busy:
+            raise SessionError("A run trains at the moment, and would be slowed; measure when it is over.")
+        return planning.measure(self.models.get(key, model), request, self.settings)
 
     def capsule(self, key: str, name: str) -> Path:
         """A tuned model as a zip to take away.

@@ -35,7 +35,7 @@ How do I change the address of a delivery?"""
 
 
 def create_similarity_tab(context: Context) -> None:
-    """Fills the tab that is open; its examples are answered when the page is built."""
+    """Fills the tab that is open; its examples are answered when the page is built, the costlier ones when it loads."""
     width = context.service.similarity.width("", BASE)
     with gr.Tabs():
         with gr.Tab("Pair"):
@@ -159,8 +159,9 @@ def _xray(context: Context) -> None:
     example = "Clara Jansen opened a wonderful new library in Leipzig."
     text = gr.Textbox(example, label="Sentence", lines=2, elem_id="xray-text")
     button = gr.Button("X-ray", variant="primary", elem_id="xray-go")
-    results = gr.HTML(xray("", BASE, example), elem_id="xray-results")
+    results = gr.HTML(elem_id="xray-results")
     inputs = [*context.who, text]
+    context.ready.then(xray, inputs, results, api_name=False, show_progress="hidden")
     button.click(xray, inputs, results, api_name="xray")
     text.submit(xray, inputs, results, api_name=False)
     context.model.input(stale, None, results, api_name=False, queue=False)
@@ -184,8 +185,9 @@ def _vector_length(context: Context, width: int) -> None:
     with gr.Row():
         left = gr.Textbox(LEFT, label="First sentence", min_width=280)
         right = gr.Textbox(RIGHT, label="Second sentence", min_width=280)
-    results = gr.HTML(cost("", BASE, min(96, width), LEFT, RIGHT), elem_id="length-results")
+    results = gr.HTML(elem_id="length-results")
     inputs = [*context.who, n_dims, left, right]
+    context.ready.then(cost, inputs, results, api_name=False, show_progress="hidden")
     n_dims.change(cost, inputs, results, api_name="vector_length", show_progress="hidden", trigger_mode="always_last")
     for trigger in (left.submit, right.submit):
         trigger(cost, inputs, results, api_name=False)

@@ -57,6 +57,18 @@ CSS = """
   background: color-mix(in srgb, #1d64b4 var(--much), transparent)}
 .mtl-token i {display: block; font-style: normal; font-size: .72rem; font-variant-numeric: tabular-nums}
 .mtl-why {padding: 2px 3px; background: color-mix(in srgb, var(--why) var(--much), transparent)}
+.mtl-net {display: flex; flex-direction: column; gap: 6px}
+.mtl-heads {display: grid; grid-template-columns: repeat(auto-fit, minmax(130px, 1fr)); gap: 6px}
+.mtl-part {display: flex; justify-content: space-between; gap: 8px; flex-wrap: wrap; padding: 7px 10px;
+  text-align: left; border: 1px solid var(--border-color-primary); border-radius: 6px; cursor: pointer;
+  color: var(--body-text-color); font-size: .9rem}
+.mtl-part.mtl-learns {background: color-mix(in srgb, #23764a 26%, transparent); border-color: #23764a}
+.mtl-part.mtl-frozen {background: var(--background-fill-secondary)}
+.mtl-part:focus-visible {outline: 2px solid #1d64b4; outline-offset: 1px}
+.mtl-pool {text-align: center; font-size: .82rem; color: var(--body-text-color-subdued)}
+.mtl-seen {margin: 0 0 10px; padding-bottom: 8px; border-bottom: 1px solid var(--border-color-primary)}
+.mtl-token.mtl-ignored {border-style: dashed}
+.mtl-token.mtl-tagged {background: color-mix(in srgb, #23764a 26%, transparent)}
 .mtl-link {align-items: center}
 #correct-spans .token, #correct-spans .token .text {color: var(--body-text-color) !important}
 #correct-spans .token .label {color: #fff !important}

@@ -280,7 +280,7 @@ def test_a_correction_joins_a_training_set_that_fine_tuning_offers(wide) -> None
 
 def test_two_models_are_compared_on_a_text_and_on_the_map(wide) -> None:
     open_tab(wide, "Fine-tune")
-    wide.get_by_label("Everything learns").check()
+    wide.get_by_label("Everything", exact=True).check()
     wide.locator("#tune-steps input[type=number]").fill("30")
     wide.locator("#tune-go").click()
     wide.wait_for_function(

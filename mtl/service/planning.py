@@ -1,0 +1,174 @@
+"""A run looked at before it starts: what would move, what the rows hold and the model sees, what a step takes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+
+from mtl.data.batches import Source
+from mtl.inference.predictor import Predictor
+from mtl.service.tuning import SOURCE, TuneRequest, read_data, train_config
+from mtl.settings import Settings
+from mtl.tasks import Task
+from mtl.tasks.base import MISSING
+from mtl.tasks.bio import bio_tags
+from mtl.training import freezing, memory
+from mtl.training.config import FreezePolicy
+from mtl.training.events import StepEnded
+from mtl.training.trainer import train
+from mtl.types import Example
+
+SHOWN_ROWS = 4
+MEASURED_STEPS = 2
+
+
+@dataclass(frozen=True)
+class PartPlan:
+    """A part of the network, its parameters, and how many of them would learn; `joins` after that share of the run."""
+
+    name: str
+    parameters: int
+    learning: int
+    joins: float
+
+
+@dataclass(frozen=True)
+class NetworkPlan:
+    """What a policy means for a model: its parts from the bottom up, and heads that would drift."""
+
+    policy: str
+    parts: tuple[PartPlan, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def learning(self) -> int:
+        return sum(part.learning for part in self.parts)
+
+    @property
+    def total(self) -> int:
+        return sum(part.parameters for part in self.parts)
+
+
+@dataclass(frozen=True)
+class SeenToken:
+    """A token of a row: its characters ("" for marks), and the tag it is taught; None where it is ignored."""
+
+    text: str
+    tag: str | None
+
+
+@dataclass(frozen=True)
+class SeenRow:
+    """A row as the model sees it: its tokens, its labels by head, and the character up to which it is read."""
+
+    tokens: tuple[SeenToken, ...]
+    labels: Mapping[str, str]
+    cut_at: int | None
+
+
+@dataclass(frozen=True)
+class DataLook:
+    """What a table would give: rows to learn from and rows put aside, labels of each head, rows that are cut."""
+
+    learning: int
+    held: int
+    labels: Mapping[str, Mapping[str, int]]
+    cut: int
+    first: tuple[SeenRow, ...]
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """What a step takes, from measured ones: milliseconds, and bytes that the process holds (0: not known)."""
+
+    ms: float
+    memory: int
+
+
+def network(base: Predictor, policy: FreezePolicy, heads: Sequence[str]) -> NetworkPlan:
+    """What of a model would learn if `heads` are trained; new heads come on top.
+
+    Raises:
+        ConfigError: for a policy that does not fit the model.
+    """
+    model, trained = base.model, set(heads)
+    sizes = freezing.total_counts(model)
+    found = []
+    for part in freezing.parts(model, policy):
+        learns = not part.frozen and (not part.name.startswith("head ") or part.name[5:] in trained)
+        learning = sizes[part.name] if learns else 0
+        if learns and policy.lora is not None and not part.name.startswith("head "):
+            linears = [module for module in part.module.modules() if isinstance(module, nn.Linear)]
+            learning = sum(policy.lora.rank * (one.in_features + one.out_features) for one in linears)
+        found.append(PartPlan(part.name, sizes[part.name], learning, part.joins))
+    moves = any(part.learning for part in found if not part.name.startswith("head "))
+    silent = [p.name[5:] for p in found if p.name.startswith("head ") and p.parameters and not p.learning]
+    said = [f"Head {name} does not learn while the encoder below it moves; its answers will drift." for name in silent]
+    return NetworkPlan(policy.describe(), tuple(found), tuple(said) if moves else ())
+
+
+def look(base: Predictor, request: TuneRequest, settings: Settings) -> DataLook:
+    """Reads the table of a request as a run would.
+
+    Raises:
+        SessionError, DataError, ConfigError: for what a run would refuse.
+    """
+    data = read_data(base, request, settings)
+    rows = [*data.parts.train, *data.parts.validation]
+    tokens = base.tokenizer.lengths([row.texts[0] for row in rows])
+    most = base.tokenizer.max_tokens
+    labels = {task.name: _labels(task, rows) for task in data.tasks}
+    first = tuple(_seen(base, data.tasks, row) for row in data.parts.train[:SHOWN_ROWS])
+    cut = sum(n >= most and _seen(base, (), row).cut_at is not None for n, row in zip(tokens, rows, strict=True))
+    return DataLook(len(data.parts.train), len(data.parts.validation), labels, cut, first)
+
+
+def measure(base: Predictor, request: TuneRequest, settings: Settings) -> StepCost:
+    """Takes a step to warm up and two more, on a copy that nothing keeps.
+
+    Raises:
+        SessionError, DataError, ConfigError: as `look` does.
+    """
+    data = read_data(base, request, settings)
+    predictor = base.copy()
+    torch.manual_seed(request.seed)
+    for task in data.tasks:
+        if task not in base.tasks:
+            predictor.add_task(task)
+    config = replace(train_config(request), steps=MEASURED_STEPS + 1, cache="off")
+    events = train(predictor, [Source(SOURCE, data.parts.train)], [], config)
+    steps = [event for event in events if isinstance(event, StepEnded)][1:]
+    milliseconds = 1000 * sum(step.seconds for step in steps) / max(1, len(steps))
+    return StepCost(milliseconds, memory.in_use(predictor.model.device))
+
+
+def _labels(task: Task, rows: Sequence[Example]) -> Mapping[str, int]:
+    counts: Counter[str] = Counter()
+    for row in rows:
+        target = row.targets.get(task.name)
+        if isinstance(target, str):
+            counts[target] += 1
+        elif isinstance(target, tuple):
+            counts.update(span.label for span in target)
+    return dict(counts.most_common())
+
+
+def _seen(base: Predictor, tasks: Sequence[Task], row: Example) -> SeenRow:
+    tokens = base.tokenizer([row.texts[0]])
+    tags: list[str | None] = [None] * len(tokens.ids)
+    labels = {}
+    for task in tasks:
+        target = row.targets.get(task.name)
+        if task.reads_words and target is not None:
+            names = bio_tags(task.labels)
+            encoded = task.encode_targets([target], tokens).tolist()
+            tags = [None if tag == MISSING else names[tag] for tag in encoded]
+        elif isinstance(target, str):
+            labels[task.name] = target
+    pieces = [row.texts[0][start:end] for start, end in tokens.offsets.tolist()]
+    seen = tuple(SeenToken(piece, tag) for piece, tag in zip(pieces, tags, strict=True))
+    return SeenRow(seen, labels, tokens.truncated_at[0])

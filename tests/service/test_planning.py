@@ -1,0 +1,110 @@
+"""What is said before a run is what the run then does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mtl.errors import DataError, SessionError
+from mtl.service import planning
+from mtl.service.models import BASE
+from mtl.service.service import Service
+from mtl.service.tuning import TuneRequest
+from mtl.settings import Settings
+from mtl.training import freezing
+from mtl.training.config import FreezePolicy, LoRA
+
+
+@pytest.fixture
+def service(predictor) -> Service:
+    return Service(Settings(max_steps=40, max_characters=2000), base=predictor)
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    path = tmp_path / "rows.jsonl"
+    rows = [
+        f'{{"text": "the cat {i} is in Rome", "label": "{"law" if i % 2 else "food"}", '
+        f'"spans": [{{"start": {len(str(i)) + 15}, "end": {len(str(i)) + 19}, "label": "LOC"}}]}}'
+        for i in range(10)
+    ]
+    path.write_text("\n".join(rows), encoding="utf-8")
+    return path
+
+
+REQUEST = {"heads": {"classification": "topic", "ner": "entities"}}
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        FreezePolicy(encoder=True),
+        FreezePolicy(),
+        FreezePolicy(embeddings=True, layers=1, heads=("topic",)),
+        FreezePolicy(everything=True),
+        FreezePolicy(gradual=0.2),
+    ],
+    ids=lambda policy: policy.describe(),
+)
+def test_counts_and_warnings_are_those_of_the_run(service: Service, policy: FreezePolicy) -> None:
+    plan = planning.network(service.models.base, policy, ["topic"])
+    copy = service.models.base.copy()
+    freezing.apply(copy.model, policy)
+    assert {part.name: part.learning for part in plan.parts} == freezing.trainable_counts(copy.model, policy, {"topic"})
+    assert {part.name: part.parameters for part in plan.parts} == freezing.total_counts(copy.model)
+    assert plan.warnings == freezing.warnings(copy.model, policy, {"topic"})
+    assert all(parameter.requires_grad for parameter in service.models.base.model.parameters()), "only looked at"
+    if policy.gradual:
+        assert [part.joins for part in plan.parts[:3]] == pytest.approx([0.6, 0.4, 0.2])
+
+
+def test_adapters_are_counted_as_they_will_be(service: Service) -> None:
+    pytest.importorskip("peft", reason="adapters need peft")
+    from mtl.training import lora
+
+    policy = FreezePolicy(layers=1, lora=LoRA(rank=4))
+    plan = planning.network(service.models.base, policy, ["topic"])
+    copy = service.models.base.copy()
+    lora.inject(copy.model, policy, LoRA(rank=4))
+    freezing.apply(copy.model, policy)
+    assert {part.name: part.learning for part in plan.parts} == freezing.trainable_counts(copy.model, policy, {"topic"})
+
+
+def test_the_data_is_shown_as_the_model_is_taught_it(service: Service, table: Path) -> None:
+    found = planning.look(service.models.base, TuneRequest(path=table, **REQUEST), service.settings)
+    assert (found.learning, found.held, found.cut) == (8, 2, 0)
+    assert found.labels == {"topic": {"food": 5, "law": 5}, "entities": {"LOC": 10}}
+    row = found.first[0]
+    assert row.labels["topic"] in ("food", "law")
+    tagged = [(token.text, token.tag) for token in row.tokens if token.tag is not None]
+    assert tagged[0] == ("the", "O")
+    assert [tag for _, tag in tagged].count("B-LOC") == 1
+    assert row.tokens[0].tag is None, "the mark of the beginning is ignored"
+    spelled = [token.text for token in row.tokens if token.text]
+    assert "".join(spelled).endswith("Rome")
+
+
+def test_rows_that_are_cut_are_counted(service: Service, tmp_path: Path) -> None:
+    path = tmp_path / "long.csv"
+    path.write_text("text,label\n" + "\n".join(f"{'a ' * 60}{i},food" for i in range(4)), encoding="utf-8")
+    request = TuneRequest(path=path, heads={"classification": "topic"})
+    found = planning.look(service.models.base, request, service.settings)
+    assert found.cut == 4
+    assert found.first[0].cut_at is not None
+    with pytest.raises(DataError, match="needs a column 'spans'"):
+        planning.look(service.models.base, TuneRequest(path=path, heads={"ner": "entities"}), service.settings)
+
+
+def test_a_step_is_measured_on_a_copy_and_never_beside_a_run(service: Service, table: Path) -> None:
+    before = {name: value.clone() for name, value in service.models.base.model.state_dict().items()}
+    request = TuneRequest(path=table, freeze=FreezePolicy(), steps=40, **REQUEST)
+    cost = service.measure("k", BASE, request)
+    assert 0 < cost.ms < 60_000
+    assert all((service.models.base.model.state_dict()[name] == value).all() for name, value in before.items())
+    run = service.tune("k", BASE, request)
+    with pytest.raises(SessionError, match="A run trains at the moment"):
+        service.measure("k", BASE, request)
+    service.stop("k")
+    run.join(60)
+    assert set(service.runs("k")) == {"tuned 1"}
