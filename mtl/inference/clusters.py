@@ -26,7 +26,9 @@ def clusters(points: NDArray[np.float32], *, smallest: int | None = None) -> NDA
         return np.full(len(points), -1, dtype=np.int64)
     from sklearn.cluster import HDBSCAN
 
-    found = HDBSCAN(min_cluster_size=smallest, min_samples=min(5, smallest), copy=True).fit_predict(points)
+    found = HDBSCAN(
+        min_cluster_size=smallest, min_samples=min(5, smallest), cluster_selection_method="leaf", copy=True
+    ).fit_predict(points)
     sizes = np.bincount(found[found >= 0], minlength=1)
     order = np.argsort(-sizes, kind="stable")
     rank = np.empty_like(order)
@@ -36,10 +38,11 @@ def clusters(points: NDArray[np.float32], *, smallest: int | None = None) -> NDA
 
 def typical_words(groups: Sequence[Sequence[str]], *, n_words: int = 3) -> list[tuple[str, ...]]:
     """For each group of texts the words that set it apart from the others, best first."""
-    from sklearn.feature_extraction.text import CountVectorizer
+    from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS, CountVectorizer
 
-    pattern = r"(?u)\b[^\W\d_][\w'’-]+\b"
-    counter = CountVectorizer(stop_words="english", token_pattern=pattern, max_features=MOST_WORDS)
+    pattern = r"(?u)\b[^\W\d_][\w'’-]{2,}\b"
+    idle = [*ENGLISH_STOP_WORDS, "http", "https", "www", "com"]
+    counter = CountVectorizer(stop_words=idle, token_pattern=pattern, max_features=MOST_WORDS)
     try:
         counts = counter.fit_transform(" ".join(texts) for texts in groups)
     except ValueError:  # no word but stop words

@@ -33,14 +33,30 @@ class Corpus:
     """Texts with columns to colour by (one value a text).
 
     left_out   rows without a text
+    numbers    the row of each text in its table, from 1; () for a list, whose places they are
+    text_name  what the table calls its column of texts
     drawn_from rows of a larger table of which these are a sample, `drawn_by` in proportion to the values of a column
     """
 
     texts: tuple[str, ...]
     columns: Mapping[str, tuple[str, ...]]
     left_out: int = 0
+    numbers: tuple[int, ...] = ()
+    text_name: str = "text"
     drawn_from: int | None = None
     drawn_by: str | None = None
+
+    def number(self, place: int) -> int:
+        """The row of a text in its table, or its place in the list, from 1."""
+        return self.numbers[place] if self.numbers else place + 1
+
+
+@dataclass(frozen=True)
+class TextTable:
+    """A table whose column of texts is called `text` here and `text_name` by its owner."""
+
+    table: tables.Table
+    text_name: str
 
 
 @dataclass(frozen=True)
@@ -67,16 +83,18 @@ class Corpora:
 
         Of a table with more than `max_points` rows a sample that keeps the proportions of a column.
         """
-        table = self.table(path, text_column)
+        found = self.table(path, text_column)
+        table, name = found.table, found.text_name
         n_rows, most = len(table.rows), self.settings.max_points
         if n_rows <= most:
-            return self._corpus(table)
+            return self._corpus(table, name)
         column = _strata_column(table)
         strata = ["" if column is None else text_of(row.values.get(column)) for row in table.rows]
         kept = tuple(table.rows[place] for place in stratified(strata, most))
-        return replace(self._corpus(tables.Table(table.path, table.columns, kept)), drawn_from=n_rows, drawn_by=column)
+        drawn = self._corpus(tables.Table(table.path, table.columns, kept), name)
+        return replace(drawn, drawn_from=n_rows, drawn_by=column)
 
-    def table(self, path: str | Path, text_column: str | None = None, *, most: int | None = None) -> tables.Table:
+    def table(self, path: str | Path, text_column: str | None = None, *, most: int | None = None) -> TextTable:
         """A whole table; the column that holds the text, named or guessed, is `text`.
 
         Raises:
@@ -91,15 +109,16 @@ class Corpora:
             )
         if text_column and text_column != "text" and "text" in table.columns:
             table = tables.renamed_columns(table, {theirs("text"): "text"})
-        if text_column or not {"text", "tokens"} & set(table.columns):
-            table = tables.renamed_columns(table, {"text": text_column or _longest_column(table)})
-        return table
+        if not text_column and {"text", "tokens"} & set(table.columns):
+            return TextTable(table, "text")
+        name = text_column or _longest_column(table)
+        return TextTable(tables.renamed_columns(table, {"text": name}), name)
 
     def columns(self, path: str | Path) -> tuple[str, ...]:
         """What the columns of a table are called, read off its first row."""
         return tables.read(path, limit=1, max_bytes=self.settings.max_bytes).columns
 
-    def _corpus(self, table: tables.Table, *, ours: bool = False) -> Corpus:
+    def _corpus(self, table: tables.Table, text_name: str = "text", *, ours: bool = False) -> Corpus:
         """The texts and columns of a table; those that are `ours` need not be within a visitor's limits."""
         kept = tuple(row for row in table.rows if row.get("text") is not None or row.get("tokens") is not None)
         if not kept:
@@ -117,7 +136,8 @@ class Corpora:
         texts = [row.texts[0] for row in rows]
         if not ours:
             texts = checked(texts, self.settings, limit=self.settings.max_points)
-        return Corpus(tuple(texts), columns, left_out)
+        numbers = () if ours else tuple(row.number for row in table.rows)
+        return Corpus(tuple(texts), columns, left_out, numbers, text_name)
 
     @cached_property
     def sample(self) -> Corpus:

@@ -20,7 +20,7 @@ from mtl.service.models import Models
 from mtl.service.sessions import SessionStore
 from mtl.service.shelf import Shelf
 from mtl.settings import Settings
-from mtl.tasks.base import Row
+from mtl.tasks.base import Row, choices
 from mtl.types import Analysis, Example, Span, Target
 
 STEP = 1024
@@ -35,10 +35,14 @@ SHELF_TABLES = 5
 
 @dataclass(frozen=True)
 class Batch:
-    """A table with the answers beside it; a row that could not be read says why in `error`."""
+    """A table with the answers beside it; a row that could not be read says why in `error`.
+
+    preview  the columns that tell most: the text, the answers, what went wrong
+    """
 
     name: str
     columns: tuple[str, ...]
+    preview: tuple[str, ...]
     rows: tuple[Mapping[str, object], ...]
     n_errors: int
 
@@ -92,7 +96,8 @@ class Labelling:
             DataError: for a table that cannot be read, or has too many rows.
         """
         predictor = self.models.get(key, model)
-        table = self.corpora.table(path, text_column, most=self.settings.max_points)
+        found = self.corpora.table(path, text_column, most=self.settings.max_points)
+        table, text_name = found.table, found.text_name
         texts = [self._text(row) for row in table.rows]
         good = [place for place, text in enumerate(texts) if not isinstance(text, _Problem)]
         answers: dict[int, Mapping[str, object]] = {}
@@ -113,7 +118,12 @@ class Labelling:
             }
             for place, row in enumerate(table.rows)
         ]
-        return Batch(Path(path).name.split(".")[0], columns, tuple(rows), len(rows) - len(good))
+        ours_first = (*names, "error")
+        called = {name: text_name if name == "text" else name for name in columns}
+        rows = [{called[name]: value for name, value in row.items()} for row in rows]
+        preview = tuple(called[name] for name in ours_first if name != "truncated_at")
+        columns = tuple(called[name] for name in columns)
+        return Batch(Path(path).name.split(".")[0], columns, preview, tuple(rows), len(rows) - len(good))
 
     def _text(self, row: Row) -> str | _Problem:
         try:
@@ -139,7 +149,8 @@ class Labelling:
             labels += [span.label for span in target] if isinstance(target, tuple) else []
             unknown = [label for label in labels if name not in tasks or label not in tasks[name].labels]
             if unknown:
-                raise SessionError(f"Model {model!r} knows no label {unknown[0]!r} in {name!r}; choose another one.")
+                known = choices(tasks[name].labels) if name in tasks else "no such head"
+                raise SessionError(f"{unknown[0]!r} is no label of {name!r}, which knows {known}; change it first.")
         kept = self.sessions.get(key).corrections
         full = self.sessions.corrected_characters() + len(text) > MOST_CHARACTERS
         if text not in kept and (len(kept) >= min(self.settings.max_rows, MOST_CORRECTIONS) or full):
@@ -173,6 +184,8 @@ class Labelling:
             rows += [row] if len(row) > 1 else []
         if not rows:
             raise SessionError("There are no corrections for these heads yet; correct some texts under Classify first.")
+        if len(rows) < 2:
+            raise SessionError("One corrected text cannot be learned from and checked too; correct at least one more.")
         path = place_for("corrections.jsonl")
         path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
         return path

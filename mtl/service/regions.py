@@ -22,6 +22,10 @@ from mtl.types import Analysis, LabelScores
 
 EQUAL = 1e-4
 """Cosines that differ by less are equal: which of equal texts is nearer is chance."""
+MOST_VALUES = 50
+"""A column with more values than this is not counted in a report."""
+TYPICAL = 3
+"""Texts that a report shows."""
 BLOCK = 1024
 """Texts whose neighbours are looked at together."""
 CLUSTER, KEPT = "cluster", "neighbours kept"
@@ -44,6 +48,7 @@ class Region:
     labels       of each classification task, most frequent first
     entities     most frequent first
     spread       mean cosine of the texts to their centre; `spread_of_all` that of the whole map
+    typical      texts nearest to their centre
     words        that set the region apart
     accuracy     share of predictions that are the gold label, for tasks whose gold labels a column holds
     """
@@ -53,6 +58,7 @@ class Region:
     entities: tuple[Count, ...]
     spread: float
     spread_of_all: float
+    typical: tuple[str, ...]
     words: tuple[str, ...]
     accuracy: Mapping[str, float]
 
@@ -90,8 +96,8 @@ def neighbours(points: MapPoints, place: int, *, n: int = 10) -> tuple[Hit, ...]
     return tuple(Hit(int(i), points.corpus.texts[i], float(scores[i])) for i in best)
 
 
-def region(points: MapPoints, places: Sequence[int]) -> Region:
-    """What lies at these places of a map.
+def region(points: MapPoints, places: Sequence[int], column: str | None = None) -> Region:
+    """What lies at these places of a map; `column` is one more whose values are counted.
 
     Raises:
         SessionError: where there is nothing, or the places are of another map.
@@ -112,6 +118,11 @@ def region(points: MapPoints, places: Sequence[int]) -> Region:
         judged = [i for i in inside if gold is not None and gold[i]]
         if gold is not None and judged:
             accuracy[task.name] = sum(said[i] == gold[i] for i in judged) / len(judged)
+    values = points.corpus.columns.get(column or "", ())
+    if column and 2 <= len(set(values)) <= MOST_VALUES and not column.startswith("predicted "):
+        labels[column] = _counts([values[i] for i in inside], values)
+    centre = points.vectors[inside].mean(0)
+    nearest = np.argsort(-(points.vectors[inside] @ centre), kind="stable")[:TYPICAL]
     entities = [[f"{label}: {text}" for label, text in _entities(points, i)] for i in range(len(texts))]
     return Region(
         size=len(inside),
@@ -119,6 +130,7 @@ def region(points: MapPoints, places: Sequence[int]) -> Region:
         entities=_counts([e for i in inside for e in entities[i]], [e for own in entities for e in own])[:8],
         spread=_spread(points.vectors[inside]),
         spread_of_all=_spread(points.vectors),
+        typical=tuple(texts[inside[place]] for place in nearest.tolist()),
         words=clusters.typical_words(groups, n_words=8)[0],
         accuracy=accuracy,
     )
@@ -153,10 +165,19 @@ def rows(points: MapPoints, *, vectors: bool) -> list[dict[str, object]]:
     found: list[dict[str, object]] = []
     for place, text in enumerate(points.corpus.texts):
         own = {axis: round(float(value), 5) for axis, value in zip(axes, points.points[place], strict=True)}
-        columns = {name: values[place] for name, values in points.corpus.columns.items()}
-        row: dict[str, object] = {"text": text, **own, **{n: v for n, v in columns.items() if n not in ("text", *axes)}}
+        columns = {name: _number(name, values[place]) for name, values in points.corpus.columns.items()}
+        row: dict[str, object] = {
+            points.corpus.text_name: text,
+            **own,
+            **{n: v for n, v in columns.items() if n not in ("text", *axes)},
+        }
         found.append({**row, "vector": points.vectors[place].tolist()} if vectors else row)
     return found
+
+
+def _number(name: str, value: str) -> str | float:
+    """Columns of numbers that a map adds are numbers in a file."""
+    return float(value) if name.startswith("confidence ") or name == KEPT else value
 
 
 def _label(analysis: Analysis, task: str) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,12 +19,18 @@ from mtl.service.corpora import Corpora, Corpus
 from mtl.service.limits import checked, lines_of
 from mtl.service.models import Models
 from mtl.settings import Settings
+from mtl.types import Analysis
+
+Progress: TypeAlias = Callable[[float], object]
+"""Is told which share is done."""
 
 SIDES = ("The first sentence", "The second sentence")
 MOST_WORDS = 60
 """Words of a sentence that a figure shows."""
 ROUNDING = 1e-4
 """What the cosine of two equal texts, read in different batches, may lack of 1."""
+STEP = 1024
+"""Texts between two reports of progress."""
 BLOCK = 256
 """Texts that are compared with all others at a time."""
 
@@ -74,10 +81,14 @@ class Pair:
 
 @dataclass(frozen=True)
 class Duplicates:
-    """Pairs that are much alike, best first; `cut` has the places of the texts that were cut."""
+    """Pairs that are much alike, best first; `cut` has the places of the texts that were cut.
+
+    is_all  whether there are no more
+    """
 
     pairs: tuple[Pair, ...]
     cut: tuple[int, ...]
+    is_all: bool = True
 
 
 @dataclass(frozen=True)
@@ -154,21 +165,36 @@ class Similarity:
         return Matrix(tuple(texts), rows @ columns.T, found.cut, tuple(others))
 
     def search(
-        self, key: str, model: str, query: str, corpus: Corpus, *, top_k: int = 10, n_dims: int | None = None
+        self,
+        key: str,
+        model: str,
+        query: str,
+        corpus: Corpus,
+        *,
+        top_k: int = 10,
+        n_dims: int | None = None,
+        on_progress: Progress = lambda _: None,
     ) -> Ranking:
         """The texts that are closest to a query, best first."""
         query = checked([query], self.settings, what=("The query",))[0]
-        found = self._vectors(key, model, [query, *corpus.texts], n_dims)
+        found = self._vectors(key, model, [query, *corpus.texts], n_dims, on_progress)
         scores = found.rows[1:] @ found.rows[0]
         best = np.argsort(-scores, kind="stable")[:top_k]
         hits = tuple(Hit(int(place), corpus.texts[place], float(scores[place])) for place in best)
         return Ranking(hits, found.cut)
 
     def duplicates(
-        self, key: str, model: str, corpus: Corpus, *, threshold: float = 0.9, limit: int = 200
+        self,
+        key: str,
+        model: str,
+        corpus: Corpus,
+        *,
+        threshold: float = 0.9,
+        limit: int = 200,
+        on_progress: Progress = lambda _: None,
     ) -> Duplicates:
         """Pairs of texts whose cosine is `threshold` or more, most alike first; `limit` of them."""
-        vectors = self._vectors(key, model, corpus.texts, None)
+        vectors = self._vectors(key, model, corpus.texts, None, on_progress)
         rows, least = vectors.rows, threshold - ROUNDING
         found: list[Pair] = []
         for start in range(0, len(rows), BLOCK):
@@ -179,7 +205,7 @@ class Similarity:
                 found.append(Pair(left + start, right + start, float(scores[place])))
             found = sorted(found, key=lambda pair: -pair.score)[:limit]
             least = found[-1].score if len(found) == limit else least
-        return Duplicates(tuple(found), vectors.cut)
+        return Duplicates(tuple(found), vectors.cut, is_all=len(found) < limit)
 
     def xray(self, key: str, model: str, text: str) -> XRay:
         """One text, token by token, and its nearest sample sentences."""
@@ -219,8 +245,18 @@ class Similarity:
     def _base_vectors(self) -> NDArray[np.float32]:
         return self.models.base.encode(self.corpora.sample.texts)
 
-    def _vectors(self, key: str, model: str, texts: Sequence[str], n_dims: int | None) -> Vectors:
-        found = self.models.analyze(key, model, texts, ())
+    def _vectors(
+        self,
+        key: str,
+        model: str,
+        texts: Sequence[str],
+        n_dims: int | None,
+        on_progress: Progress = lambda _: None,
+    ) -> Vectors:
+        found: list[Analysis] = []
+        for start in range(0, len(texts), STEP):
+            found += self.models.analyze(key, model, texts[start : start + STEP], ())
+            on_progress(len(found) / len(texts))
         cut = tuple(place for place, analysis in enumerate(found) if analysis.truncated_at is not None)
         rows = np.stack([analysis.vector for analysis in found])
         return Vectors(rows if n_dims is None else _first(rows, n_dims), cut)

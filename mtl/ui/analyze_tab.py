@@ -27,6 +27,8 @@ EXAMPLES = (
     "U.S. senators left for Geneva on Monday; talks with the W.H.O. begin at 9 a.m.",
 )
 ENDINGS = {"CSV": ".csv", "JSONL": ".jsonl", "Parquet": ".parquet"}
+MOST_OF_A_CELL = 120
+"""Characters of a cell that the page shows."""
 PREVIEW = 20
 """Rows of a labelled table that the page shows."""
 
@@ -222,10 +224,10 @@ def _table(context: Context) -> None:
         ]
         note = f"{len(found.rows) - found.n_errors:,} of {len(found.rows):,} rows labelled."
         note += f" Left out: {'; '.join(problems[:10])}." if problems else ""
-        rows = [[_cell(row[name]) for name in found.columns] for row in found.rows[:PREVIEW]]
+        rows = [[_cell(row[name]) for name in found.preview] for row in found.rows[:PREVIEW]]
         return (
             note,
-            gr.update(value={"headers": list(found.columns), "data": rows}, visible=True),
+            gr.update(value={"headers": list(found.preview), "data": rows}, visible=True),
             service.labelling.shelf.put(found, len(found.rows)),
         )
 
@@ -239,7 +241,10 @@ def _table(context: Context) -> None:
     def offer_columns(file: str | None) -> object:
         return gr.update(choices=list(service.corpora.columns(file)) if file else [], value=None)
 
-    gr.Markdown("A table in, the same table with labels, confidences and entities out. Blank: the sample sentences.")
+    gr.Markdown(
+        "A table in, the same table with labels, confidences and entities out. Blank: the sample sentences. In "
+        "CSV a cell that a spreadsheet would run as a formula begins with an apostrophe."
+    )
     with gr.Row():
         file = gr.File(label="CSV, TSV, JSONL or Parquet (also .gz)", elem_id="batch-file", height=120)
         column = gr.Dropdown([], label="Column that holds the text (blank: 'text', else the longest)",
@@ -263,13 +268,16 @@ def _cell(value: object) -> str:
     """A value as a person reads it; spans as their words."""
     if isinstance(value, list):
         return ", ".join(f"{one.get('word', '')} ({one.get('label', '')})" for one in value if isinstance(one, dict))
-    return "" if value is None else str(value)
+    said = "" if value is None else str(value)
+    return said if len(said) <= MOST_OF_A_CELL else f"{said[: MOST_OF_A_CELL - 1]}…"
 
 
 def _kept(count: int) -> str:
     if not count:
         return "No texts corrected yet."
     many = f"{count} text{'s' * (count != 1)}"
+    if count == 1:
+        return f"{many} corrected; correct at least one more to train on them."
     return f"{many} corrected. Under **Fine-tune** choose *My corrections* to train on them."
 
 

@@ -68,7 +68,7 @@ class FinetuneHandlers:
 
     def start(self, key: str, model: str, *values: object) -> tuple[str, gr.Timer]:
         """Starts the run."""
-        run = self.service.tune(key, model, self._request(key, values))
+        run = self.service.tune(key, model, self._request(key, model, values))
         return render.run_status(run), gr.Timer(active=True)
 
     def look(self, key: str, seen: int) -> tuple[object, ...]:
@@ -115,11 +115,11 @@ class FinetuneHandlers:
     def data(self, key: str, model: str, *values: object) -> str:
         """The rows as the model sees them."""
         base = self.service.models.get(key, model)
-        return render_tune.data(planning.look(base, self._request(key, values), self.service.settings))
+        return render_tune.data(planning.look(base, self._request(key, model, values), self.service.settings))
 
     def measure(self, key: str, model: str, *values: object) -> str:
         """What a step takes here."""
-        request = self._request(key, values)
+        request = self._request(key, model, values)
         return render_tune.step_cost(self.service.measure(key, model, request), request.steps)
 
     def offer_heads(self, key: str, model: str) -> tuple[object, ...]:
@@ -136,9 +136,7 @@ class FinetuneHandlers:
             return [*shown, "request", "things"]
         if source == UPLOAD:
             return [*shown, gr.skip(), gr.skip()]
-        corrected = Counter(name for e in self.service.labelling.corrections(key) for name in e.targets)
-        known = {task.name: task.kind for task in self.service.models.get(key, model).tasks}
-        kinds = {known[name]: name for name, _ in reversed(corrected.most_common()) if name in known}
+        kinds = self._corrected_heads(key, model)
         return [*shown, *(kinds.get(kind, "") for kind in ("classification", "ner"))]
 
     def offer_columns(self, file: str | None) -> list[object]:
@@ -155,12 +153,19 @@ class FinetuneHandlers:
             gr.update(value=spans),
         ]
 
-    def _request(self, key: str, values: tuple[object, ...]) -> TuneRequest:
+    def _corrected_heads(self, key: str, model: str) -> dict[str, str]:
+        """The heads that most corrections are of, by kind of task."""
+        corrected = Counter(name for e in self.service.labelling.corrections(key) for name in e.targets)
+        known = {task.name: task.kind for task in self.service.models.get(key, model).tasks}
+        return {known[name]: name for name, _ in reversed(corrected.most_common()) if name in known}
+
+    def _request(self, key: str, model: str, values: tuple[object, ...]) -> TuneRequest:
         form = Form(*values)  # type: ignore[arg-type]
         columns = {"text": form.text_column, "label": form.label_column} if form.source == UPLOAD else {}
+        heads = form.heads or (self._corrected_heads(key, model) if form.source == CORRECTED else {})
         return TuneRequest(
-            path=self._path(key, form),
-            heads=form.heads,
+            path=self._path(key, form, heads),
+            heads=heads,
             columns={ours: theirs for ours, theirs in columns.items() if theirs and theirs != ours},
             freeze=self._policy(form, self.n_layers),
             steps=int(form.steps),
@@ -168,9 +173,9 @@ class FinetuneHandlers:
             retention=form.keep,
         )
 
-    def _path(self, key: str, form: Form) -> Path:
+    def _path(self, key: str, form: Form, heads: dict[str, str]) -> Path:
         if form.source == CORRECTED:
-            return self.service.labelling.corrections_table(key, form.heads)
+            return self.service.labelling.corrections_table(key, heads)
         if form.source == SAMPLE:
             return self.service.settings.samples / "helpdesk.marked"
         if form.file is None:

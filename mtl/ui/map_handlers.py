@@ -20,7 +20,7 @@ from mtl.ui import render_reading
 from mtl.ui.bridge import is_release, places_of
 from mtl.ui.corpus_input import corpus_of
 from mtl.ui.map_plot import scatter
-from mtl.ui.render_map import map_note, place_note, search_note
+from mtl.ui.render_map import cluster_note, map_note, place_note, search_note
 
 FLAT, DEEP = "2-D", "3-D"
 NO_OTHER = "(one model)"
@@ -74,7 +74,7 @@ class MapHandlers:
     def cluster(self, ticket: str | None) -> Shown:
         """Groups of the map as a colour."""
         view = regions.clustered(self._view(ticket))
-        return self._shown(view, regions.CLUSTER, map_note(view.points))
+        return self._shown(view, regions.CLUSTER, f"{map_note(view.points)} {cluster_note(view.points)}")
 
     def recolour(self, ticket: str | None, marked: Sequence[int], colour: str | None) -> Shown:
         """The same map in other colours."""
@@ -98,15 +98,15 @@ class MapHandlers:
         """A click: the neighbours of a point. A lasso: what lies in it, marked on the second map too. Or neither."""
         view = self._view(ticket)
         if is_release(event):
-            return HINT, [], *self._figures(view, (), colour)
+            return HINT, [], map_note(view.points), *self._figures(view, (), colour)
         clicked, chosen = places_of(event, "click"), places_of(event, "select")
         if clicked:
             near = regions.neighbours(view.points, clicked[0])
             title = f"Nearest to: {view.points.corpus.texts[clicked[0]][:200]}"
-            return render_reading.neighbours(near, title), gr.skip(), gr.skip(), gr.skip()
-        found = regions.region(view.points, chosen)
+            return render_reading.neighbours(near, title), *[gr.skip()] * 4
+        found = regions.region(view.points, chosen, colour)
         figures = self._figures(view, chosen, colour) if view.other else (gr.skip(), gr.skip())
-        return render_reading.region(found), chosen, *figures
+        return render_reading.region(found), chosen, map_note(view.points), *figures
 
     def download(self, ticket: str | None, marked: Sequence[int], colour: str | None, form: str) -> object:
         """The map as a file."""

@@ -25,10 +25,10 @@ def create_map_tab(context: Context) -> None:
     with gr.Row():
         button = gr.Button("Draw the map", variant="primary", elem_id="map-go")
         grouped = gr.Button("Find clusters", elem_id="map-cluster")
+    note = gr.Markdown("The sample map follows …", elem_id="map-note")
     with gr.Row():
         plot = gr.Plot(label="Map of sentences", elem_id="map-plot", min_width=320)
         second = gr.Plot(label="The same by the second model", elem_id="map-plot-2", visible=False, min_width=320)
-    note = gr.Markdown("The sample map follows …", elem_id="map-note")
     with gr.Row():
         query = gr.Textbox(label="Find words, or what means them", max_lines=1, submit_btn=True, elem_id="map-find")
         sentence = gr.Textbox(
@@ -56,6 +56,6 @@ def create_map_tab(context: Context) -> None:
     query.submit(spoken(on.find), [context.session, ticket, colour, query], [*both, note, marked], api_name="find")
     star = [*context.who, ticket, marked, colour, sentence]
     sentence.submit(spoken(on.place), star, [*both, note], api_name="place")
-    happened = [details, marked, *both]
+    happened = [details, marked, note, *both]
     events.change(spoken(on.report), [ticket, colour, events], happened, api_name=False, show_progress="hidden")
     get.click(spoken(on.download), [ticket, marked, colour, form], file, api_name="download_map")

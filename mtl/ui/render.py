@@ -28,11 +28,23 @@ def pair_score(found: Comparison) -> str:
     )
 
 
-def hits(found: Ranking) -> str:
-    """Ranked results."""
-    names = ["The query" if place == 0 else f"Sentence {place}" for place in found.cut]
-    rows = "".join(f"<li><b>{hit.score:.3f}</b><span>{escape(hit.text)}</span></li>" for hit in found.hits)
+def hits(found: Ranking, corpus: Corpus) -> str:
+    """Ranked results; of a table each with its row."""
+    names = ["The query" if place == 0 else numbered(corpus, place - 1) for place in found.cut]
+    rows = "".join(
+        f"<li><b>{hit.score:.3f}</b><span>{escape(hit.text)}{_row_of(corpus, hit.place)}</span></li>"
+        for hit in found.hits
+    )
     return f'{cut_list(names)}<div class="mtl-card"><ol class="mtl-hits">{rows}</ol></div>'
+
+
+def numbered(corpus: Corpus, place: int) -> str:
+    """What to call a text of a corpus: a row of a table, a sentence of a list."""
+    return f"{'Row' if corpus.numbers else 'Sentence'} {corpus.number(place):,}"
+
+
+def _row_of(corpus: Corpus, place: int) -> str:
+    return f' <span class="mtl-dim">(row {corpus.number(place):,})</span>' if corpus.numbers else ""
 
 
 def corpus_note(corpus: Corpus) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 
+from mtl.inference.clusters import OUTSIDE
 from mtl.service.maps import Found, MapPoints, Placed
+from mtl.service.regions import CLUSTER
 
 
 def map_note(points: MapPoints, waiting: str = "") -> str:
@@ -22,6 +24,13 @@ def map_note(points: MapPoints, waiting: str = "") -> str:
     if corpus.left_out:
         said.append(f"{corpus.left_out} rows without a text were left out.")
     return " ".join(part for part in said if part)
+
+
+def cluster_note(points: MapPoints) -> str:
+    """How many clusters there are, and how much is in none."""
+    values = points.corpus.columns[CLUSTER]
+    outside = values.count(OUTSIDE) / len(values)
+    return f"**{len(set(values) - {OUTSIDE})} clusters**; {outside:.0%} of the sentences are in none."
 
 
 def search_note(found: Found, query: str) -> str:

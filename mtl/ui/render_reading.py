@@ -8,11 +8,12 @@ from html import escape
 
 from mtl.evaluation.drift import Drift
 from mtl.inference.explain import Alignment, Reasons, TokenReading
+from mtl.service.corpora import Corpus
 from mtl.service.regions import Count, Region
 from mtl.service.similarity import Duplicates, Hit, LengthCost, XRay
 from mtl.tasks import Task
 from mtl.types import Analysis, LabelScores
-from mtl.ui.render import cut_list, entities, label_bars, track, warning
+from mtl.ui.render import cut_list, entities, label_bars, numbered, track, warning
 
 
 @dataclass(frozen=True)
@@ -37,19 +38,20 @@ def alignment_note(found: Alignment) -> str:
     )
 
 
-def duplicates(found: Duplicates, texts: Sequence[str]) -> str:
+def duplicates(found: Duplicates, corpus: Corpus) -> str:
     """Pairs, most alike first."""
-    pairs, note = found.pairs, cut_list([f"Sentence {place + 1}" for place in found.cut])
+    pairs, note = found.pairs, cut_list([numbered(corpus, place) for place in found.cut])
     if not pairs:
         return note + (
             '<div class="mtl-card">No two of them are that much alike. Lower the threshold to see nearer misses.</div>'
         )
     rows = "".join(
-        f"<li><b>{pair.score:.3f}</b><span>{pair.left + 1}. {escape(texts[pair.left])}<br>"
-        f"{pair.right + 1}. {escape(texts[pair.right])}</span></li>"
+        f"<li><b>{pair.score:.3f}</b><span>{corpus.number(pair.left)}. {escape(corpus.texts[pair.left])}<br>"
+        f"{corpus.number(pair.right)}. {escape(corpus.texts[pair.right])}</span></li>"
         for pair in pairs
     )
-    many = f"{len(pairs)} pair{'s' * (len(pairs) != 1)}"
+    many = f"{len(pairs)} pair{'s' * (len(pairs) != 1)}" if found.is_all else f"The {len(pairs)} closest pairs of more"
+    many += ", by the rows of the table" if corpus.numbers else ""
     return f'{note}<div class="mtl-card"><div class="mtl-dim">{many}</div><ol class="mtl-hits">{rows}</ol></div>'
 
 
@@ -194,13 +196,15 @@ def region(found: Region) -> str:
     """What lies in a part of a map."""
     tables = [_counts(f"{name}{_right(found, name)}", counts[:5]) for name, counts in found.labels.items()]
     if found.entities:
-        tables.append(_counts("entities", found.entities[:5]))
+        tables.append(_counts("entities, of all entities", found.entities[:5]))
     words = ", ".join(map(escape, found.words)) or "none that set them apart"
+    typical = "".join(f"<li>{escape(text[:200])}</li>" for text in found.typical)
     looser = "tighter than" if found.spread > found.spread_of_all else "no tighter than"
     return (
         f'<div class="mtl-card"><div class="mtl-task"><h4>{found.size} sentences marked</h4>'
         f"Typical words: <b>{words}</b><br>Mean cosine to their centre {found.spread:.2f}, {looser} the whole map "
-        f'({found.spread_of_all:.2f}).</div><div class="mtl-two">{"".join(tables)}</div></div>'
+        f"({found.spread_of_all:.2f}). Nearest to it:<ul class='mtl-differences'>{typical}</ul></div>"
+        f'<div class="mtl-two">{"".join(tables)}</div></div>'
     )
 
 

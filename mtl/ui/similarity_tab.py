@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import gradio as gr
 import plotly.graph_objects as go
 
@@ -110,10 +112,18 @@ def _search(context: Context) -> None:
     service = context.service
 
     @spoken
-    def search(key: str, model: str, query: str, top_k: float, *corpus: object) -> str:
+    def search(
+        key: str,
+        model: str,
+        query: str,
+        top_k: float,
+        *corpus: object,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008 - Gradio looks for it here
+    ) -> str:
         texts = corpus_of(service.corpora, corpus)
-        found = service.similarity.search(key, model, query, texts, top_k=int(top_k))
-        return render.corpus_note(texts) + render.hits(found)
+        tell = partial(progress, desc="Reading")
+        found = service.similarity.search(key, model, query, texts, top_k=int(top_k), on_progress=tell)
+        return render.corpus_note(texts) + render.hits(found, texts)
 
     query = gr.Textbox(QUERY, label="Query", elem_id="search-query")
     where = create_corpus_input(service.corpora, "search", pasted=CORPUS, start=PASTED)
@@ -133,10 +143,17 @@ def _duplicates(context: Context) -> None:
     service = context.service
 
     @spoken
-    def duplicates(key: str, model: str, threshold: float, *corpus: object) -> str:
+    def duplicates(
+        key: str,
+        model: str,
+        threshold: float,
+        *corpus: object,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008 - Gradio looks for it here
+    ) -> str:
         texts = corpus_of(service.corpora, corpus)
-        found = service.similarity.duplicates(key, model, texts, threshold=threshold)
-        return render.corpus_note(texts) + render_reading.duplicates(found, texts.texts)
+        tell = partial(progress, desc="Reading")
+        found = service.similarity.duplicates(key, model, texts, threshold=threshold, on_progress=tell)
+        return render.corpus_note(texts) + render_reading.duplicates(found, texts)
 
     where: CorpusInput = create_corpus_input(service.corpora, "duplicates", pasted=DUPLICATES, start=PASTED)
     threshold = gr.Slider(0.5, 1, value=0.75, step=0.01, label="Least cosine of a pair", elem_id="duplicates-threshold")

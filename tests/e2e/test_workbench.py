@@ -263,7 +263,7 @@ def test_a_table_is_labelled_and_downloaded_with_formulas_harmless(wide, tmp_pat
         found = read(path)
         assert found["topic"][0] == "sports"
         assert found["error"][1] == "has no text"
-        assert found["text"][2].startswith("'=" if form == "CSV" else "=")
+        assert found["remark"][2].startswith("'=" if form == "CSV" else "=")
 
 
 def test_a_correction_joins_a_training_set_that_fine_tuning_offers(wide) -> None:
@@ -273,7 +273,7 @@ def test_a_correction_joins_a_training_set_that_fine_tuning_offers(wide) -> None
     assert "Berlin" in text_of(wide, "#correct-spans")
     choose(wide, "#correct-label", "politics")
     wide.locator("#correct-go").click()
-    wait_for_words(wide, "#correct-note", "1 text corrected")
+    wait_for_words(wide, "#correct-note", "1 text corrected; correct at least one more")
     open_tab(wide, "Fine-tune")
     wide.get_by_label("My corrections").check()
     wide.wait_for_function("document.querySelector('#tune-label-head input').value === 'topic'")

@@ -30,7 +30,8 @@ def test_a_table_comes_back_with_answers_and_errors_by_row(service: Service, tmp
     path.write_text(f"id,remark\n1,the cat is here\n2,\n3,{long}\n4,=SUM(A1)\n", encoding="utf-8")
     seen: list[float] = []
     found = service.labelling.batch("k", BASE, path, "remark", on_progress=seen.append)
-    assert found.columns == ("id", "text", "topic", "topic_score", "entities", "truncated_at", "error")
+    assert found.preview == ("remark", "topic", "topic_score", "entities", "error")
+    assert found.columns == ("id", "remark", "topic", "topic_score", "entities", "truncated_at", "error")
     assert [row["error"] for row in found.rows] == [
         None,
         "has no text",
@@ -46,7 +47,7 @@ def test_a_table_comes_back_with_answers_and_errors_by_row(service: Service, tmp
     written = found.write(".csv")
     assert written.name == "notes-labelled.csv"
     table = pd.read_csv(written)
-    assert table["text"].tolist()[3] == "'=SUM(A1)"
+    assert table["remark"].tolist()[3] == "'=SUM(A1)"
     assert [json.loads(line)["id"] for line in found.write(".jsonl").read_text().splitlines()] == list("1234")
     assert pd.read_parquet(found.write(".parquet"))["topic"].tolist()[0] == alone["topic"].label
 
@@ -76,7 +77,8 @@ def test_corrections_of_one_text_join_and_are_the_sessions_own(service: Service)
     path = service.labelling.corrections_table("mine", {"classification": "topic", "ner": "entities"})
     task_rows = tables.examples(tables.read(path), service.models.base.tasks[:2])
     assert [row.targets for row in task_rows] == [{"topic": "law", "entities": spans}, {"topic": "food"}]
-    assert len(tables.read(service.labelling.corrections_table("mine", {"ner": "entities"})).rows) == 1
+    with pytest.raises(SessionError, match="correct at least one more"):
+        service.labelling.corrections_table("mine", {"ner": "entities"})
     service.labelling.forget_corrections("mine")
     with pytest.raises(SessionError, match="no corrections for these heads"):
         service.labelling.corrections_table("mine", {"classification": "topic"})
@@ -84,7 +86,7 @@ def test_corrections_of_one_text_join_and_are_the_sessions_own(service: Service)
 
 def test_a_correction_that_no_head_knows_is_refused_and_nothing_is_kept(service: Service) -> None:
     for targets in ({"topic": "nope"}, {"entities": (Span(0, 1, "nope"),)}, {"mood": "law"}):
-        with pytest.raises(SessionError, match="knows no label"):
+        with pytest.raises(SessionError, match="is no label of"):
             service.labelling.correct("k", BASE, "a", targets)
     assert service.labelling.corrections("k") == ()
     for place in range(30):
@@ -127,7 +129,7 @@ def test_another_column_may_be_the_text_and_the_one_called_so_stays(service: Ser
     path = tmp_path / "titles.csv"
     path.write_text("title,text\nthe cat,body\n", encoding="utf-8")
     (row,) = service.labelling.batch("k", BASE, path, "title").rows
-    assert (row["text"], row["text (yours)"]) == ("the cat", "body")
+    assert (row["title"], row["text (yours)"]) == ("the cat", "body")
 
 
 def test_numbers_stay_numbers_and_formulas_are_harmless_in_names_too(service: Service, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pytest
 
+from mtl.service.corpora import Corpus
 from mtl.service.runs import RunRecord
 from mtl.service.similarity import Comparison, Hit, Ranking
 from mtl.tasks import Classification, NamedEntities
@@ -63,7 +64,7 @@ def test_markup_is_escaped_everywhere() -> None:
     spans = (Span(0, len(evil), "PER", 0.9),)
     pages = [
         render.entities(evil, analysis(spans), [ENTITIES], threshold=0),
-        render.hits(Ranking((Hit(0, evil, 0.5),), ())),
+        render.hits(Ranking((Hit(0, evil, 0.5),), ()), Corpus((evil,), {})),
         render.warning(evil),
         render.label_bars(
             Analysis({"m": LabelScores(evil, {evil: 1.0})}, np.zeros(2), 1, None),
@@ -89,7 +90,7 @@ def test_a_negative_cosine_has_an_empty_bar() -> None:
 
 def test_sentences_that_were_cut_are_named() -> None:
     assert "Longer than the model reads: The second sentence." in render.pair_score(Comparison(0.5, (1,)))
-    many = render.hits(Ranking((Hit(0, "x", 0.5),), tuple(range(8))))
+    many = render.hits(Ranking((Hit(0, "x", 0.5),), tuple(range(8))), Corpus(("x",) * 8, {}))
     assert "The query, Sentence 1, Sentence 2, Sentence 3, Sentence 4 and 3 more" in many
 
 
@@ -112,3 +113,11 @@ def test_scores_compare_the_first_with_the_best() -> None:
     ]
     html = render.run_scores(RunRecord("tuned 1", "running", evaluations))
     assert re.findall(r"class='num'>([-+.\d]+)</td>", html) == ["0.500", "0.900", "+0.400"]
+
+
+def test_hits_of_a_table_say_their_row() -> None:
+    corpus = Corpus(("a", "b"), {}, numbers=(7, 4975))
+    html = render.hits(Ranking((Hit(1, "b", 0.5),), (2,)), corpus)
+    assert "(row 4,975)" in html
+    assert "Row 4,975" in html
+    assert "row" not in render.hits(Ranking((Hit(1, "b", 0.5),), ()), Corpus(("a", "b"), {}))

@@ -19,6 +19,7 @@ from mtl.ui.render_reading import Answered
 
 TASKS = (Classification(name="topic", labels=("food", "law")), NamedEntities(name="entities", labels=("LOC",)))
 BAD = "<img src=x onerror=alert(1)>"
+BADS = (Count(BAD, 1, 1, 1),)
 
 
 def analysis(label: str = "food", spans: tuple[Span, ...] = (), *, cut: int | None = None) -> Analysis:
@@ -32,11 +33,13 @@ def test_typed_markup_stays_text_everywhere() -> None:
     )
     found = [
         render_reading.xray(XRay(reading, (Hit(0, BAD, 0.5),)), TASKS),
-        render_reading.duplicates(Duplicates((Pair(0, 1, 0.9),), (1,)), [BAD, BAD]),
+        render_reading.duplicates(Duplicates((Pair(0, 1, 0.9),), (1,)), Corpus((BAD, BAD), {})),
         render_reading.neighbours([Hit(0, BAD, 0.5)], BAD),
         render_reading.reasons(BAD, Reasons("topic", BAD, 0.5, (WordReason(1, 4, 0.2),))),
         render_reading.compared(BAD, Answered(BAD, TASKS, analysis()), Answered("b", TASKS, analysis("law"))),
-        render_reading.region(Region(1, {BAD: (Count(BAD, 1, 1, 1),)}, (Count(BAD, 1, 1, 1),), 1, 1, (BAD,), {})),
+        render_reading.region(
+            Region(1, {BAD: (Count(BAD, 1, 1, 1),)}, (Count(BAD, 1, 1, 1),), 1, 1, (BAD,), (BAD,), {})
+        ),
         render_reading.alignment_note(Alignment((BAD,), (BAD,), np.ones((1, 1)), np.ones((1, 1)), 1)),
     ]
     assert [html for html in found if "<img" in html] == []
@@ -75,7 +78,9 @@ def test_two_models_are_told_apart_by_labels_spans_and_heads() -> None:
 
 
 def test_a_region_shows_shares_and_accuracy() -> None:
-    found = Region(7, {"topic": (Count("food", 6, 6 / 7, 0.25),)}, (), 0.8, 0.4, ("soup", "bread"), {"topic": 0.5})
+    found = Region(
+        7, {"topic": (Count("food", 6, 6 / 7, 0.25),)}, (), 0.8, 0.4, ("a soup",), ("soup", "bread"), {"topic": 0.5}
+    )
     html = render_reading.region(found)
     assert "7 sentences marked" in html
     assert "topic, 50% right here" in html
