@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 OUTSIDE = "(no cluster)"
+MOST_IN_ONE = 0.5
+"""Where one group would hold a larger share of the points, the finest groups are taken instead."""
 MOST_WORDS = 20_000
 """Words that are counted, the most frequent of all groups."""
 
@@ -26,9 +28,10 @@ def clusters(points: NDArray[np.float32], *, smallest: int | None = None) -> NDA
         return np.full(len(points), -1, dtype=np.int64)
     from sklearn.cluster import HDBSCAN
 
-    found = HDBSCAN(
-        min_cluster_size=smallest, min_samples=min(5, smallest), cluster_selection_method="leaf", copy=True
-    ).fit_predict(points)
+    settings = {"min_cluster_size": smallest, "min_samples": min(5, smallest), "copy": True}
+    found = HDBSCAN(**settings).fit_predict(points)
+    if np.bincount(found[found >= 0], minlength=1).max() > MOST_IN_ONE * len(points):
+        found = HDBSCAN(**settings, cluster_selection_method="leaf").fit_predict(points)
     sizes = np.bincount(found[found >= 0], minlength=1)
     order = np.argsort(-sizes, kind="stable")
     rank = np.empty_like(order)

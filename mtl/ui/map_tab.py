@@ -30,9 +30,11 @@ def create_map_tab(context: Context) -> None:
         plot = gr.Plot(label="Map of sentences", elem_id="map-plot", min_width=320)
         second = gr.Plot(label="The same by the second model", elem_id="map-plot-2", visible=False, min_width=320)
     with gr.Row():
-        query = gr.Textbox(label="Find words, or what means them", max_lines=1, submit_btn=True, elem_id="map-find")
+        query = gr.Textbox(
+            label="Find words, or what means them", max_lines=1, submit_btn=True, elem_id="map-find", min_width=260
+        )
         sentence = gr.Textbox(
-            label="Place a sentence on this map", max_lines=3, elem_id="map-sentence", submit_btn=True
+            label="Place a sentence on this map", max_lines=3, elem_id="map-sentence", submit_btn=True, min_width=260
         )
     details = gr.HTML(HINT, elem_id="map-report")
     with gr.Row():

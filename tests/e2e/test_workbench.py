@@ -135,12 +135,11 @@ def test_the_x_ray_shows_tokens_parts_labels_entities_and_neighbours(wide) -> No
 
 def test_a_shorter_vector_shows_its_cost(wide) -> None:
     open_tab(wide, "Length")
-    before = text_of(wide, "#length-results")
-    assert "A million such vectors take 0.38 GB" in before
+    wait_for_words(wide, "#length-results", "A million such vectors take 0.38 GB")
     wide.locator("#length input[type=number]").fill("384")
     wide.locator("#length input[type=number]").press("Enter")
     wait_for_words(wide, "#length-results", "1.54 GB")
-    assert "100%" in text_of(wide, "#length-results")
+    wait_for_words(wide, "#length-results", "100%")
 
 
 def test_a_click_on_the_map_lists_neighbours_by_meaning(wide) -> None:
@@ -405,3 +404,15 @@ def test_every_tab_is_accessible_and_fits_the_screen(app, browser, screen: str, 
                         where = [node["html"][:160] for node in one["nodes"]]
                         found.setdefault(name, []).append(f"{one['id']}: {where}")
     assert found == {}
+
+
+def test_the_figure_of_the_map_is_saved_as_a_picture(wide, tmp_path: Path) -> None:
+    open_tab(wide, "Map")
+    wait_for_map(wide)
+    wide.locator("#map-plot .js-plotly-plot").hover()
+    with wide.expect_download() as download:
+        wide.locator("#map-plot .modebar-btn[data-title*='png' i]").click()
+    path = tmp_path / download.value.suggested_filename
+    download.value.save_as(path)
+    assert path.read_bytes().startswith(b"\x89PNG")
+    assert path.stat().st_size > 10_000
