@@ -105,6 +105,7 @@ def opened(app: App, browser: object, screen: str, scheme: str = "light", query:
     page.on("request", lambda r: outside.append(r.url) if not r.url.startswith(local) else None)
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
+    page.on("framenavigated", lambda _: errors.clear())  # what a page that is left says of its open requests
     page.goto(f"{app.url}/{query}")
     page.wait_for_selector("#pair-score", state="attached")
     page.wait_for_function("localStorage.getItem('mtl-session')")
