@@ -37,7 +37,7 @@ def main() -> int:
     )
     gc.freeze()
     gc.enable()
-    service.maps.warm_up()  # after the page is there, or it would wait for UMAP to be compiled
+    service.warm_up()  # after the page is there, or it would wait for UMAP to be compiled
     demo.block_thread()
     return 0
 

@@ -1,19 +1,23 @@
 """What a model answers otherwise than before it was trained further: the cost elsewhere of learning something new.
 
-Needs no labels: an answer is compared with the one that the model gave before. Similarity, which people have judged,
-is scored before and after.
+An answer is compared with the one that the model gave before, which needs no labels. Rows whose answers are known, and
+similarity, which people have judged, are scored before and after.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torch import nn
 
+from mtl.evaluation.evaluate import score
 from mtl.inference.predictor import Predictor
 from mtl.metrics import span_counts, span_scores, spearman
-from mtl.types import LabelScores, Prediction
+from mtl.tasks import Task
+from mtl.types import Analysis, Example, LabelScores, Prediction
 
 
 @dataclass(frozen=True)
@@ -45,23 +49,73 @@ class Drift:
     cosine: float
 
 
-def drift(before: Predictor, after: Predictor, texts: Sequence[str], pairs: Sequence[tuple[str, str, float]]) -> Drift:
-    """Reads the same texts with both models; `pairs` have two sentences and how alike people found them."""
-    kept = [task for task in before.tasks if task.n_texts == 1 and task.name in {t.name for t in after.tasks}]
-    names = [task.name for task in kept]
-    old, new = (model.analyze(texts, names) for model in (before, after))
+@dataclass(frozen=True)
+class Answers:
+    """What a model says of texts, by text, and how well it ranks pairs that people judged."""
+
+    analyses: Mapping[str, Analysis]
+    similarity: float
+
+
+def answers(model: Predictor, texts: Sequence[str], pairs: Sequence[tuple[str, str, float]]) -> Answers:
+    """Reads texts with every single-text task, and pairs of two sentences and how alike people found them."""
+    distinct = list(dict.fromkeys(texts))
+    return Answers(dict(zip(distinct, model.analyze(distinct), strict=True)), _similarity(model, pairs))
+
+
+def drift(
+    before: Predictor,
+    after: Predictor,
+    texts: Sequence[str],
+    pairs: Sequence[tuple[str, str, float]],
+    *,
+    gold: Sequence[Example] = (),
+    known: Answers | None = None,
+) -> Drift:
+    """Reads the same texts with both models; where no weight of the old tasks changed, once.
+
+    pairs  two sentences and how alike people found them
+    gold   rows with the right answers of some old tasks; their texts are among `texts`
+    known  what `answers` gave of the model before
+    """
+    new_names = {task.name for task in after.tasks}
+    kept = [task for task in before.tasks if task.n_texts == 1 and task.name in new_names]
+    old = known or answers(before, texts, pairs)
+    new = old if unchanged(before, after, [task.name for task in kept]) else answers(after, texts, pairs)
     shifts, flips = [], []
     for task in kept:
-        answers = [(a[task.name], b[task.name]) for a, b in zip(old, new, strict=True)]
-        shifts.append(Shift(task.name, *_agreement(answers)))
-        for text, (a, b) in zip(texts, answers, strict=True):
-            said = (_in_words(text, a), _in_words(text, b))
-            if said[0] != said[1]:
-                flips.append(Flip(text, task.name, *said))
-    scores = [_similarity(model, pairs) for model in (before, after)]
-    shifts.append(Shift("similarity", "rank correlation with people", *scores))
-    cosines = [float(a.vector @ b.vector) for a, b in zip(old, new, strict=True)]
+        said = [(old.analyses[text][task.name], new.analyses[text][task.name]) for text in texts]
+        shifts.append(Shift(task.name, *_agreement(said)))
+        for text, (a, b) in zip(texts, said, strict=True):
+            words = (in_words(text, a), in_words(text, b))
+            if words[0] != words[1]:
+                flips.append(Flip(text, task.name, *words))
+    shifts += [shift for task in kept for shift in _against_gold(task, old, new, gold)]
+    shifts.append(Shift("similarity", "rank correlation with people", old.similarity, new.similarity))
+    cosines = [float(old.analyses[text].vector @ new.analyses[text].vector) for text in texts]
     return Drift(tuple(shifts), tuple(flips), float(np.mean(cosines)))
+
+
+def unchanged(before: Predictor, after: Predictor, heads: Sequence[str] = ()) -> bool:
+    """Whether the encoder and these heads have the same weights in both."""
+    pairs: list[tuple[nn.Module, nn.Module]] = [(before.model.encoder, after.model.encoder)]
+    pairs += [(before.model.heads[name], after.model.heads[name]) for name in heads]
+    for left, right in pairs:
+        mine, theirs = left.state_dict(), right.state_dict()
+        if mine.keys() != theirs.keys() or not all(torch.equal(mine[name], theirs[name]) for name in mine):
+            return False
+    return True
+
+
+def _against_gold(task: Task, old: Answers, new: Answers, gold: Sequence[Example]) -> Iterator[Shift]:
+    rows = [row for row in gold if task.name in row.targets]
+    if rows:
+        before, after = (
+            score(task, [one.analyses[row.texts[0]][task.name] for row in rows], rows).metrics for one in (old, new)
+        )
+        metric = task.metric or task.primary
+        words = f"{metric.replace('_', ' ')}, {len(rows)} known answers"
+        yield Shift(task.name, words, before[metric], after[metric])
 
 
 def _agreement(answers: Sequence[tuple[Prediction, Prediction]]) -> tuple[str, float, float]:
@@ -82,7 +136,8 @@ def _label(answer: Prediction) -> str:
     return answer.label if isinstance(answer, LabelScores) else ""
 
 
-def _in_words(text: str, answer: Prediction) -> str:
+def in_words(text: str, answer: Prediction) -> str:
+    """An answer as a person reads it."""
     if isinstance(answer, tuple):
         return ", ".join(f"{text[span.start : span.end]} ({span.label})" for span in answer) or "nothing"
     return _label(answer)

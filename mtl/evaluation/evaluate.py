@@ -46,12 +46,22 @@ def evaluate(
         if task.n_texts == 1
         else predictor.analyze_pairs(texts[0], texts[1], tasks=[task_name])
     )
-    predictions: list[Prediction] = [analysis[task_name] for analysis in found]
+    return score(task, [analysis[task_name] for analysis in found], known, labels=labels)
+
+
+def score(
+    task: Task, predictions: Sequence[Prediction], rows: Sequence[Example], *, labels: Collection[str] | None = None
+) -> Evaluation:
+    """The metrics of what was said of rows that all have a target for the task; `labels` restricts the head's choice.
+
+    Raises:
+        ConfigError: where the task does not have these labels.
+    """
     if labels is not None:
         _check_choice(task, labels)
         predictions = [among(p, labels) if isinstance(p, LabelScores) else p for p in predictions]
-    statistics = task.statistics(predictions, [row.targets[task_name] for row in known])
-    return Evaluation(task_name, task.kind, len(known), task.summarise(statistics), statistics)
+    statistics = task.statistics(predictions, [row.targets[task.name] for row in rows])
+    return Evaluation(task.name, task.kind, len(rows), task.summarise(statistics), statistics)
 
 
 def _check_choice(task: Task, labels: Collection[str]) -> None:

@@ -184,8 +184,6 @@ class Labelling:
             rows += [row] if len(row) > 1 else []
         if not rows:
             raise SessionError("There are no corrections for these heads yet; correct some texts under Classify first.")
-        if len(rows) < 2:
-            raise SessionError("One corrected text cannot be learned from and checked too; correct at least one more.")
         path = place_for("corrections.jsonl")
         path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
         return path

@@ -94,12 +94,6 @@ class Maps:
         self.shelf: Shelf[MapView] = Shelf(SHELF_MAPS * settings.max_points)
         self._reading, self._refining = threading.Lock(), threading.Lock()
 
-    def warm_up(self) -> threading.Thread:
-        """Draws the sample map in the background, which has UMAP compiled, so that no click waits for that."""
-        thread = threading.Thread(target=lambda: self.refine(self.samples()), name="warm-up", daemon=True)
-        thread.start()
-        return thread
-
     def read(
         self, key: str, model: str, corpus: Corpus, *, on_progress: Callable[[float], object] = lambda _: None
     ) -> MapPoints:

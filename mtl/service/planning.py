@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-import torch
 from torch import nn
 
-from mtl.data.batches import Source
+from mtl.data import tables
 from mtl.inference.predictor import Predictor
-from mtl.service.tuning import SOURCE, TuneRequest, read_data, train_config
+from mtl.service.replay import Replay
+from mtl.service.tuning import TuneRequest, read_data, train_config
 from mtl.settings import Settings
 from mtl.tasks import Task
-from mtl.tasks.base import MISSING
+from mtl.tasks.base import MISSING, text_of
 from mtl.tasks.bio import bio_tags
 from mtl.training import freezing, memory
+from mtl.training.beginning import extended
 from mtl.training.config import FreezePolicy
 from mtl.training.events import StepEnded
+from mtl.training.plan import SourceMix, TaskMix, source_mix, step_plan, task_mix
 from mtl.training.trainer import train
 from mtl.types import Example
 
@@ -72,13 +75,28 @@ class SeenRow:
 
 @dataclass(frozen=True)
 class DataLook:
-    """What a table would give: rows to learn from and rows put aside, labels of each head, rows that are cut."""
+    """What a table would give: rows to learn from and rows put aside, labels of each head, rows that are cut.
+
+    columns  what becomes of each column of the table: `text`, the name of the head it teaches, or "" for nothing
+    raw      the first rows as the file has them, by column
+    """
 
     learning: int
     held: int
     labels: Mapping[str, Mapping[str, int]]
     cut: int
     first: tuple[SeenRow, ...]
+    columns: Mapping[str, str] = field(default_factory=dict)
+    raw: tuple[Mapping[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Mix:
+    """What the steps of a run draw: of each source, and for each head that learns."""
+
+    steps: int
+    sources: tuple[SourceMix, ...]
+    tasks: tuple[TaskMix, ...]
 
 
 @dataclass(frozen=True)
@@ -111,39 +129,67 @@ def network(base: Predictor, policy: FreezePolicy, heads: Sequence[str]) -> Netw
     return NetworkPlan(policy.describe(), tuple(found), tuple(said) if moves else ())
 
 
-def look(base: Predictor, request: TuneRequest, settings: Settings) -> DataLook:
+def look(base: Predictor, request: TuneRequest, settings: Settings, replay: Replay) -> DataLook:
     """Reads the table of a request as a run would.
 
     Raises:
         SessionError, DataError, ConfigError: for what a run would refuse.
     """
-    data = read_data(base, request, settings)
+    data = read_data(base, request, settings, replay)
     rows = [*data.parts.train, *data.parts.validation]
     tokens = base.tokenizer.lengths([row.texts[0] for row in rows])
     most = base.tokenizer.max_tokens
     labels = {task.name: _labels(task, rows) for task in data.tasks}
     first = tuple(_seen(base, data.tasks, row) for row in data.parts.train[:SHOWN_ROWS])
     cut = sum(n >= most and _seen(base, (), row).cut_at is not None for n, row in zip(tokens, rows, strict=True))
-    return DataLook(len(data.parts.train), len(data.parts.validation), labels, cut, first)
+    columns, raw = _raw(request, data.tasks)
+    return DataLook(len(data.parts.train), len(data.parts.validation), labels, cut, first, columns, raw)
 
 
-def measure(base: Predictor, request: TuneRequest, settings: Settings) -> StepCost:
+def mix(base: Predictor, request: TuneRequest, settings: Settings, replay: Replay) -> Mix:
+    """What a run would draw, before any step.
+
+    Raises:
+        SessionError, DataError, ConfigError: for what a run would refuse.
+    """
+    data = read_data(base, request, settings, replay)
+    plan = step_plan(data.sources, base.tokenizer, train_config(request, data))
+    tasks = dict.fromkeys([*data.tasks, *data.replayed])
+    return Mix(
+        len(plan.order),
+        tuple(source_mix(source, plan) for source in data.sources),
+        tuple(task_mix(task, data.sources, plan) for task in tasks),
+    )
+
+
+def measure(base: Predictor, request: TuneRequest, settings: Settings, replay: Replay) -> StepCost:
     """Takes a step to warm up and two more, on a copy that nothing keeps.
 
     Raises:
         SessionError, DataError, ConfigError: as `look` does.
     """
-    data = read_data(base, request, settings)
-    predictor = base.copy()
-    torch.manual_seed(request.seed)
-    for task in data.tasks:
-        if task not in base.tasks:
-            predictor.add_task(task)
-    config = replace(train_config(request), steps=MEASURED_STEPS + 1, cache="off")
-    events = train(predictor, [Source(SOURCE, data.parts.train)], [], config)
+    data = read_data(base, request, settings, replay)
+    predictor = extended(base.copy(), data.tasks, seed=request.seed)
+    config = replace(train_config(request, data), steps=MEASURED_STEPS + 1, cache="off", conflict=False)
+    events = train(predictor, data.sources, [], config)
     steps = [event for event in events if isinstance(event, StepEnded)][1:]
     milliseconds = 1000 * sum(step.seconds for step in steps) / max(1, len(steps))
     return StepCost(milliseconds, memory.in_use(predictor.model.device))
+
+
+def _raw(request: TuneRequest, tasks: Sequence[Task]) -> tuple[Mapping[str, str], tuple[Mapping[str, str], ...]]:
+    """The columns of the table as the file has them with what becomes of each, and its first rows."""
+    table = tables.read(request.path, limit=SHOWN_ROWS)
+    ours = {theirs: mine for mine, theirs in request.columns.items()}
+    ours = {name: ours.get(name, "" if name in request.columns else name) for name in table.columns}
+    teaches = {column: task.name for task in tasks for column in task.columns if column in ours.values()}
+    texts = [name for name in ("text", "tokens") if name in ours.values()][:1]
+    columns = {theirs: "text" if mine in texts else teaches.get(mine, "") for theirs, mine in ours.items()}
+    return columns, tuple({name: _cell(row.values.get(name)) for name in table.columns} for row in table.rows)
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else text_of(value) if isinstance(value, (str, int, float)) else json.dumps(value)
 
 
 def _labels(task: Task, rows: Sequence[Example]) -> Mapping[str, int]:

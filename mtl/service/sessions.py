@@ -13,8 +13,9 @@ from mtl.errors import SessionError
 from mtl.types import Example
 
 if TYPE_CHECKING:
-    from mtl.evaluation.drift import Drift
     from mtl.inference.predictor import Predictor
+    from mtl.service.aftermath import Aftermath
+    from mtl.service.equivalent import Equivalent
     from mtl.service.runs import Run
 
 Clock = Callable[[], float]
@@ -22,11 +23,16 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True)
 class Tuned:
-    """How a tuned model came about, and what it cost the tasks that were there before."""
+    """How a tuned model came about, how it can be made again, and what it cost the tasks that were there before.
+
+    replayed  the sentences that were replayed, as a table
+    """
 
     run: Run
     settings: Mapping[str, object]
-    drift: Drift
+    aftermath: Aftermath
+    equivalent: Equivalent
+    replayed: str
 
 
 @dataclass

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -13,45 +13,67 @@ import torch
 
 from mtl.data import tables
 from mtl.data.batches import Source
-from mtl.data.splits import Split, split
-from mtl.errors import DataError, SessionError
+from mtl.data.splits import Split, split, text_key
+from mtl.errors import ConfigError, DataError, SessionError
 from mtl.inference.predictor import Predictor
+from mtl.service.replay import Replay
 from mtl.service.runs import Run, TrainingSlot
 from mtl.settings import Settings
 from mtl.tasks import TASK_TYPES, Task, from_spec
 from mtl.tasks.base import choices
-from mtl.training.config import FreezePolicy, Retention, TrainConfig
+from mtl.training.beginning import extended
+from mtl.training.config import Balancing, FreezePolicy, Retention, Sampling, SamplingMethod, TrainConfig
 from mtl.training.events import RunEnded, RunEvent
 from mtl.training.trainer import train
 
 SOURCE = "your data"
+HELD_SHARE = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
 class TuneRequest:
     """What to learn and how.
 
-    path     a table; columns: what it calls our columns
-    heads    task kind -> name of the head that its targets train, an existing one or a new one
+    path       a table; columns: what it calls our columns
+    heads      task kind -> name of the head that its targets train, an existing one or a new one
+    held       whether a fifth of the rows is put aside to score with; else all are learned from
+    replay     whether old tasks are rehearsed on sample sentences; of which weight beside the rows
+    sampler    as `Sampling.method`; `shares` says 1 for the rows, `replay_weight` for all replayed sentences
     """
 
     path: Path
     heads: dict[str, str]
     columns: dict[str, str] = field(default_factory=dict)
+    held: bool = True
     freeze: FreezePolicy = field(default_factory=lambda: FreezePolicy(encoder=True))
-    steps: int = 60
-    head_lr: float = 2e-3
-    encoder_lr: float = 5e-5
+    steps: int = 200
+    head_lr: float = 5e-3
+    encoder_lr: float = 1e-4
     retention: bool = True
+    replay: bool = True
+    replay_weight: float = 0.5
+    sampler: SamplingMethod = "shares"
+    temperature: float = 1.0
+    balancing: Balancing = field(default_factory=Balancing)
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.replay_weight <= 100:
+            raise ConfigError(f"The weight of the replayed samples is {self.replay_weight}; choose more than 0.")
 
 
 @dataclass(frozen=True)
 class TuneData:
-    """The heads of a request and its rows, a fifth of them put aside."""
+    """What a request gives: the heads that its rows train, the rows, and what steps draw from and are scored on.
+
+    replayed  heads of the model that rehearse their old answers; their sources come after that of the rows
+    """
 
     tasks: tuple[Task, ...]
     parts: Split
+    replayed: tuple[Task, ...]
+    sources: tuple[Source, ...]
+    validation: tuple[Source, ...]
 
 
 def settings_of(request: TuneRequest) -> dict[str, object]:
@@ -66,9 +88,10 @@ def start_run(
     base: Predictor,
     request: TuneRequest,
     settings: Settings,
+    replay: Replay,
     slot: TrainingSlot,
     *,
-    keep: Callable[[Predictor], None],
+    keep: Callable[[Predictor, TuneData], None],
     alive: Callable[[], bool],
 ) -> Run:
     """Checks everything that can be checked, then starts the run. `base` is left as it is.
@@ -78,35 +101,31 @@ def start_run(
     """
     if not 1 <= request.steps <= settings.max_steps:
         raise SessionError(f"The number of steps is {request.steps}; choose 1 to {settings.max_steps}.")
-    data = read_data(base, request, settings)
-    config = train_config(request)
+    data = read_data(base, request, settings, replay)
+    config = train_config(request, data)
     made: list[Predictor] = []
 
     def work(should_stop: Callable[[], bool]) -> Iterator[RunEvent]:
         deadline = time.monotonic() + settings.max_seconds
-        predictor = base.copy()
-        torch.manual_seed(request.seed)
-        for task in data.tasks:
-            if task not in base.tasks:
-                predictor.add_task(task)
+        predictor = extended(base.copy(), data.tasks, seed=request.seed)
         made.append(predictor)
         yield from train(
             predictor,
-            [Source(SOURCE, data.parts.train)],
-            [Source(SOURCE, data.parts.validation)],
+            data.sources,
+            data.validation,
             config,
             should_stop=lambda: should_stop() or time.monotonic() > deadline,
         )
 
     def finished(_: RunEnded) -> None:
-        keep(made.pop())
+        keep(made.pop(), data)
 
     run = Run(name, work, slot, finished=finished, alive=alive)
     run.start()
     return run
 
 
-def read_data(base: Predictor, request: TuneRequest, settings: Settings) -> TuneData:
+def read_data(base: Predictor, request: TuneRequest, settings: Settings, replay: Replay) -> TuneData:
     """Reads and checks the table of a request.
 
     Raises:
@@ -118,17 +137,35 @@ def read_data(base: Predictor, request: TuneRequest, settings: Settings) -> Tune
     if len(table.rows) > settings.max_rows:
         raise DataError(f"{table.path.name}: has more than {settings.max_rows:,} rows, which is the limit; shorten it")
     tasks = chosen_tasks(base, table, request.heads, max_labels=settings.max_labels)
-    rows = tables.examples(table, tasks)
+    rows = [row for row in tables.examples(table, tasks) if row.targets]
     longest = max(rows, key=lambda row: len(row.texts[0])).texts[0]
     if len(longest) > settings.max_characters:
         raise DataError(
             f"{table.path.name}: a text has {len(longest):,} characters; the limit is {settings.max_characters:,}"
         )
-    return TuneData(tuple(tasks), split([row for row in rows if row.targets], seed=request.seed))
+    parts = split(rows, share=HELD_SHARE) if request.held else Split(tuple(rows), ())
+    again = replayed(base, request, tasks)
+    held = {text_key(row) for row in parts.validation}
+    own = Source(SOURCE, parts.train)
+    old = replay.sources(base, again, weight=request.replay_weight, without=held)
+    validation = (Source(SOURCE, parts.validation),) if parts.validation else ()
+    return TuneData(tuple(tasks), parts, again, (own, *old), validation)
 
 
-def train_config(request: TuneRequest) -> TrainConfig:
-    """A request in the words of the engine: small batches, four validations, at most 300 rows in each."""
+def replayed(base: Predictor, request: TuneRequest, tasks: Sequence[Task]) -> tuple[Task, ...]:
+    """The old heads that a run would spoil: all that read one text where the encoder moves, else those it trains."""
+    if not request.replay or request.freeze.everything:
+        return ()
+    trained = {task.name for task in tasks}
+    spoiled = (
+        task for task in base.tasks if task.n_texts == 1 and (not request.freeze.encoder or task.name in trained)
+    )
+    return tuple(task for task in spoiled if task.name not in request.freeze.heads)
+
+
+def train_config(request: TuneRequest, data: TuneData) -> TrainConfig:
+    """A request in the words of the engine: small batches, at least four validations, at most 300 rows in each."""
+    moves = not (request.freeze.encoder or request.freeze.everything)
     return TrainConfig(
         steps=request.steps,
         freeze=request.freeze,
@@ -136,12 +173,23 @@ def train_config(request: TuneRequest) -> TrainConfig:
         encoder_lr=request.encoder_lr,
         batch_rows=16,
         batch_tokens=1024,
-        retention=Retention() if request.retention else None,
-        validate_every=max(1, request.steps // 4),
+        sampling=_sampling(request, data.sources),
+        balancing=request.balancing,
+        retention=Retention() if request.retention and moves else None,
+        validate_every=max(1, min(request.steps // 4, 25)),
         validation_rows=300,
-        conflict=False,
+        conflict=moves,
         seed=request.seed,
     )
+
+
+def _sampling(request: TuneRequest, sources: Sequence[Source]) -> Sampling:
+    if len(sources) == 1:
+        return Sampling()
+    if request.sampler == "shares":
+        return Sampling(method="shares", shares={source.name: source.weight for source in sources})
+    temperature = request.temperature if request.sampler == "temperature" else 1.0
+    return Sampling(method=request.sampler, temperature=temperature)
 
 
 def chosen_tasks(base: Predictor, table: tables.Table, heads: dict[str, str], *, max_labels: int = 200) -> list[Task]:

@@ -9,12 +9,13 @@ from typing import TypeVar
 
 from mtl.data.batches import Source, row_lengths
 from mtl.errors import DataError, MtlError
-from mtl.inference.predictor import Predictor, from_encoder
+from mtl.inference.predictor import Predictor
 from mtl.tasks import Task
 from mtl.training import memory
+from mtl.training.beginning import beginning
 from mtl.training.events import RunStarted, StepEnded
 from mtl.training.imitation import check_encoders
-from mtl.training.plan import Plan, step_plan
+from mtl.training.plan import Plan, SourceMix, TaskMix, source_mix, step_plan, task_mix
 from mtl.training.probes import check_probes, read_probes
 from mtl.training.recipe import Recipe, teacher_recipes
 from mtl.training.recipe_data import build_task, load_source, load_sources
@@ -24,27 +25,6 @@ from mtl.training.validation import check_select_by
 Found = TypeVar("Found")
 
 MEASURED_STEPS = 2
-
-
-@dataclass(frozen=True)
-class SourceMix:
-    """What a run draws of one source: `share` of all batches; `epochs`: how often a row is drawn, on average."""
-
-    source: str
-    tasks: tuple[str, ...]
-    rows: int
-    batches: int
-    share: float
-    epochs: float
-
-
-@dataclass(frozen=True)
-class TaskMix:
-    """What a task gets: rows with a target for it, and how often one of them is drawn, on average."""
-
-    task: str
-    rows: int
-    epochs: float
 
 
 @dataclass(frozen=True)
@@ -103,22 +83,14 @@ def dry_run(recipe: Recipe, data_root: Path, *, device: str = "auto") -> DryRun:
     tasks = _checked(recipe, data_root)
     sources = load_sources(recipe, tasks, data_root, "train")
     validation = load_sources(recipe, tasks, data_root, "validation")
-    predictor = from_encoder(
-        recipe.encoder,
-        tasks,
-        pooling=recipe.pooling,
-        max_tokens=recipe.max_tokens,
-        device=device,
-        precision=recipe.training.precision,
-        seed=recipe.training.seed,
-    )
+    predictor = beginning(recipe, tasks, device=device)
     plan = step_plan(sources, predictor.tokenizer, recipe.training)
     started, per_token = _measure(predictor, sources, recipe, plan)
     n_steps = 0 if recipe.training.freeze.everything else len(plan.order)
     return DryRun(
         started=replace(started, steps=n_steps, shares=plan.shares, epochs=plan.epochs),
-        sources=tuple(_mix(source, plan) for source in sources),
-        tasks=tuple(_task_mix(task, sources, plan) for task in tasks),
+        sources=tuple(source_mix(source, plan) for source in sources),
+        tasks=tuple(task_mix(task, sources, plan) for task in tasks),
         validation_rows=sum(min(len(s.examples), recipe.training.validation_rows) for s in validation),
         seconds=per_token * _tokens(predictor, sources, recipe, plan),
         memory=memory.in_use(predictor.model.device),
@@ -174,21 +146,6 @@ def _tokens(predictor: Predictor, sources: list[Source], recipe: Recipe, plan: P
         epochs = plan.epochs[source.name]
         total += sum(row_lengths(source.examples, predictor.tokenizer)) * (min(epochs, 1.0) if once else epochs)
     return total
-
-
-def _mix(source: Source, plan: Plan) -> SourceMix:
-    fed = dict.fromkeys(name for row in source.examples for name in row.targets)
-    drawn = sum(step.count(source.name) for step in plan.order)
-    return SourceMix(
-        source.name, tuple(fed), len(source.examples), drawn, plan.shares[source.name], plan.epochs[source.name]
-    )
-
-
-def _task_mix(task: Task, sources: list[Source], plan: Plan) -> TaskMix:
-    rows = {s.name: sum(task.name in row.targets for row in s.examples) for s in sources}
-    total = sum(rows.values())
-    drawn = sum(count * plan.epochs[name] for name, count in rows.items())
-    return TaskMix(task.name, total, drawn / total if total else 0.0)
 
 
 def in_words(found: DryRun) -> list[str]:

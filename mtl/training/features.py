@@ -1,12 +1,14 @@
 """The outputs of a frozen encoder, computed once for every training row: steps run on them.
 
-Half precision; in memory, or in a file of its own where they are larger than `MEMORY_BYTES`.
+A row is computed when it is first drawn, together with its neighbours in length, so that a run begins at once and
+what is kept does not depend on the order of the draws. Half precision; in memory, or in a file of its own where they
+are larger than `MEMORY_BYTES`.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +25,9 @@ from mtl.tasks.base import there
 from mtl.types import N_SHAPES, Encoding
 
 MEMORY_BYTES = 1 << 30
-BATCH_TOKENS = 8192
+CHUNK_TOKENS = {"cpu": 256}
+"""Tokens that go through the encoder together, by device: a CPU answers the first step the sooner the fewer."""
+MOST_TOKENS = 8192
 
 
 @dataclass(frozen=True)
@@ -50,10 +54,12 @@ class Features:
         tasks: Sequence[Task],
         tokenizer: TextTokenizer,
         model: MultiTaskModel,
+        precision: Precision,
         *,
         taught: Collection[str] = (),
     ) -> None:
         """`taught` names further heads that read these rows."""
+        self.model, self.precision = model, precision
         self.source, self.tasks, self.tokenizer = source, tuple(tasks), tokenizer
         self.sides = max(len(row.texts) for row in source.examples)
         names = self.names = list(dict.fromkeys([*(task.name for task in tasks), *taught]))
@@ -73,32 +79,40 @@ class Features:
             self.word_shape = torch.zeros(n_tokens, N_SHAPES)
         self.targets: dict[str, Tensor] = {}
         self.per_token: dict[str, bool] = {}
+        rows = self.lengths.reshape(-1, self.sides).max(1).tolist()
+        most = CHUNK_TOKENS.get(self.device.type, MOST_TOKENS) // self.sides
+        self._chunks: list[list[int]] = by_length(rows, max_tokens=max(1, most))
+        self._chunk_of = np.zeros(len(rows), dtype=np.int64)
+        for number, places in enumerate(self._chunks):
+            self._chunk_of[places] = number
+        self._known = np.zeros(len(self._chunks), dtype=bool)
 
     @property
     def bytes(self) -> int:
         """What the features take."""
         return 2 * (self.sentence.numel() + self.states.numel())
 
+    def _compute(self, rows: NDArray[np.int64]) -> None:
+        """Runs the encoder over what is not known yet of these rows, and over the rest of their chunks."""
+        for number in np.unique(self._chunk_of[rows]).tolist():
+            if not self._known[number]:
+                self._chunk(self._chunks[number])
+                self._known[number] = True
+
     @torch.no_grad()
-    def compute(self, model: MultiTaskModel, precision: Precision) -> Iterator[int]:
-        """Runs the encoder over all rows, long ones first; yields how many are done after each batch."""
-        model.eval()
-        rows = self.lengths.reshape(-1, self.sides).max(1).tolist()
-        done = 0
-        for places in by_length(rows, max_tokens=max(1, BATCH_TOKENS // self.sides)):
-            examples = [self.source.examples[place] for place in places]
-            batch = collate(self.source.name, examples, self.tasks, self.tokenizer)
-            with autocast(self.device, precision):
-                encoding = model.encode(batch.inputs.to(self.device), self.names)
-            texts = np.concatenate([np.asarray(places) * self.sides + side for side in range(self.sides)])
-            self.sentence[torch.from_numpy(texts)] = encoding.sentence.half().cpu()
-            tokens = torch.from_numpy(self._tokens(texts))
-            if self.by_token:
-                self.states[tokens] = torch.cat(encoding.layers, dim=1).half().cpu()
-                self.word_shape[tokens] = batch.inputs.word_shape
-            self._keep_targets(batch.targets, torch.tensor(places), tokens)
-            done += len(places)
-            yield done
+    def _chunk(self, places: Sequence[int]) -> None:
+        examples = [self.source.examples[place] for place in places]
+        batch = collate(self.source.name, examples, self.tasks, self.tokenizer)
+        self.model.encoder.eval()
+        with autocast(self.device, self.precision):
+            encoding = self.model.encode(batch.inputs.to(self.device), self.names)
+        texts = np.concatenate([np.asarray(places) * self.sides + side for side in range(self.sides)])
+        self.sentence[torch.from_numpy(texts)] = encoding.sentence.half().cpu()
+        tokens = torch.from_numpy(self._tokens(texts))
+        if self.by_token:
+            self.states[tokens] = torch.cat(encoding.layers, dim=1).half().cpu()
+            self.word_shape[tokens] = batch.inputs.word_shape
+        self._keep_targets(batch.targets, torch.tensor(places), tokens)
 
     def _keep_targets(self, targets: Mapping[str, Tensor], places: Tensor, tokens: Tensor) -> None:
         for task in self.tasks:
@@ -117,6 +131,7 @@ class Features:
     def batch(self, draw: Draw) -> Ready:
         """The rows of a draw, in the order in which `collate` puts them."""
         rows = np.asarray(draw.rows)
+        self._compute(rows)
         texts = np.concatenate([rows * self.sides + side for side in range(self.sides)]) if self.sides > 1 else rows
         lengths = self.lengths[texts]
         places = torch.from_numpy(texts)
@@ -162,21 +177,17 @@ def _room(n_tokens: int, size: int) -> Tensor:
         return torch.from_numpy(np.memmap(file, dtype=np.float16, mode="w+", shape=(n_tokens, size)))
 
 
-def compute(
+def keep(
     sources: Mapping[str, Source],
     tasks: Mapping[str, Sequence[Task]],
     tokenizer: TextTokenizer,
     model: MultiTaskModel,
     precision: Precision,
-    should_stop: Callable[[], bool],
     *,
     taught: Collection[str] = (),
-) -> dict[str, Features] | None:
-    """The features of every source; None where it was stopped before the end."""
-    found: dict[str, Features] = {}
-    for name, source in sources.items():
-        found[name] = Features(source, tasks[name], tokenizer, model, taught=taught)
-        for _ in found[name].compute(model, precision):
-            if should_stop():
-                return None
-    return found
+) -> dict[str, Features]:
+    """Room for the features of every source."""
+    return {
+        name: Features(source, tasks[name], tokenizer, model, precision, taught=taught)
+        for name, source in sources.items()
+    }

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from mtl.data.batches import Source
 from mtl.errors import ConfigError
-from mtl.inference.predictor import from_encoder, load
+from mtl.inference.predictor import load
 from mtl.model.checkpoint import make_writable, read_meta
 from mtl.tasks import Task
+from mtl.training.beginning import beginning
 from mtl.training.events import RunEnded, RunEvent
 from mtl.training.imitation import Ensemble, check_encoders
 from mtl.training.probes import check_probes, read_probes
@@ -122,15 +123,7 @@ def _run(
     data, config = _read(recipe, way), recipe.training
     snapshots = Snapshots(output, made_by=f"{fingerprint(recipe)} {data.digest}")
     _check_resume(snapshots, resume=way.resume)
-    predictor = from_encoder(
-        recipe.encoder,
-        data.tasks,
-        pooling=recipe.pooling,
-        max_tokens=recipe.max_tokens,
-        device=way.device,
-        precision=config.precision,
-        seed=config.seed,
-    )
+    predictor = beginning(recipe, data.tasks, device=way.device)
     ensemble = Ensemble([load(folder, device=way.device) for folder in teachers], predictor) if teachers else None
     for event in train(
         predictor,

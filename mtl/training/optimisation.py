@@ -100,3 +100,8 @@ def _groups(model: MultiTaskModel, config: TrainConfig) -> list[dict[str, object
             if chosen:
                 groups.append({"params": chosen, "lr": rate, "weight_decay": weight_decay})
     return groups or [{"params": []}]  # the whole network may be frozen
+
+
+def warm_up() -> None:
+    """Has torch load what its optimisers need, which takes a second at their first use in a process."""
+    torch.optim.AdamW([torch.zeros(1, requires_grad=True)])

@@ -11,6 +11,7 @@ from mtl.data import sampling
 from mtl.data.batches import Feed, Source, count_batches
 from mtl.data.tokenization import TextTokenizer
 from mtl.errors import ConfigError
+from mtl.tasks import Task
 from mtl.training.config import TrainConfig
 
 
@@ -32,6 +33,27 @@ class Plan:
     def sources(self) -> frozenset[str]:
         """Those that are drawn at all."""
         return frozenset(name for step in self.order for name in step)
+
+
+@dataclass(frozen=True)
+class SourceMix:
+    """What a run draws of one source: `share` of all batches; `epochs`: how often a row is drawn, on average."""
+
+    source: str
+    tasks: tuple[str, ...]
+    rows: int
+    batches: int
+    share: float
+    epochs: float
+
+
+@dataclass(frozen=True)
+class TaskMix:
+    """What a task gets: rows with a target for it, and how often one of them is drawn, on average."""
+
+    task: str
+    rows: int
+    epochs: float
 
 
 def step_plan(
@@ -100,3 +122,20 @@ def _order(
         return [(name,) for name in flat]
     steps = sampling.together(flat, {name: fed for name, fed in tasks.items() if name in drawn_at_all}, limits)
     return steps[: config.steps] if config.steps else steps
+
+
+def source_mix(source: Source, plan: Plan) -> SourceMix:
+    """What a plan draws of a source."""
+    fed = dict.fromkeys(name for row in source.examples for name in row.targets)
+    drawn = sum(step.count(source.name) for step in plan.order)
+    return SourceMix(
+        source.name, tuple(fed), len(source.examples), drawn, plan.shares[source.name], plan.epochs[source.name]
+    )
+
+
+def task_mix(task: Task, sources: Sequence[Source], plan: Plan) -> TaskMix:
+    """What a plan gives a task."""
+    rows = {s.name: sum(task.name in row.targets for row in s.examples) for s in sources}
+    total = sum(rows.values())
+    drawn = sum(count * plan.epochs[name] for name, count in rows.items())
+    return TaskMix(task.name, total, drawn / total if total else 0.0)

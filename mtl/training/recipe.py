@@ -65,6 +65,8 @@ class SourceSpec:
 class Recipe:
     """Everything that one `python -m mtl train` needs. `licence` and `language` are for the model card.
 
+    keep_heads  `encoder` is a folder of an mtl checkpoint that the run goes on from: its heads come along, a task of
+              the same name and settings keeps its own; pooling and max_tokens are then the checkpoint's
     probes    a file of sentences with the answer that a person expects, relative to the recipe: the model card
               shows those that the model gets wrong (`model_card.read_probes`)
     teachers  models that are trained first, by the same recipe but for the fields that each one sets, such as
@@ -78,6 +80,7 @@ class Recipe:
     language: str = ""
     pooling: PoolingMode = "mean"
     max_tokens: int = 256
+    keep_heads: bool = False
     tasks: dict[str, dict[str, object]]
     sources: dict[str, SourceSpec]
     probes: str = ""
@@ -145,6 +148,8 @@ def teacher_recipes(recipe: Recipe) -> list[Recipe]:
             teacher = _validated(values)
         except ConfigError as error:
             raise ConfigError(f"teacher {place}: {error}") from error
+        if teacher.keep_heads != recipe.keep_heads:
+            raise ConfigError(f"teacher {place} sets keep_heads; it must begin as the model it teaches does")
         if teacher.max_tokens != recipe.max_tokens:
             raise ConfigError(f"teacher {place} sets max_tokens; it must read the same tokens as the model it teaches")
         if teacher in found:

@@ -97,7 +97,7 @@ def load_source(
     table = tables.read(data_root / (spec.train if from_train else path), columns=spec.columns)
     rows: Sequence[Example] = tables.examples(table, chosen, rename=spec.map)
     if share is not None and from_train:
-        parts = divide(rows, share=share)
+        parts = divide([row for row in rows if row.targets], share=share)
         rows = parts.train if split == "train" else parts.validation
     rows = [row for row in rows if text_key(row) not in held]
     rows = rows[: spec.limit] if split == "train" else rows

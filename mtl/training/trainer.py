@@ -74,7 +74,7 @@ def train(
     try:
         run = _Run(predictor, sources, validation, config, teacher, ensemble, order, processes or Processes(), clock)
         yield run.started()
-        yield from run.prepare(snapshots, should_stop)
+        yield from run.prepare(snapshots)
         yield from run.steps(should_stop)
         yield run.ended()
     finally:
@@ -129,7 +129,7 @@ class _Run:
             ensemble=ensemble,
             processes=processes,
         )
-        self.validation = Validation(predictor, held, config, processes)
+        self.validation = Validation(predictor, held, config, processes, still=not self.encoder_moves)
         self.probes = (
             validation.probes(predictor, sources, config.seed, max_tokens=config.batch_tokens)
             if config.conflict and self.encoder_moves
@@ -142,6 +142,7 @@ class _Run:
         self.validate_every = config.validate_every or self.plan.steps_per_epoch
         self.step = 0
         self.validated_at: int | None = None
+        self.as_it_came: Mapping[str, Tensor] | None = None
         self.snapshots: Snapshots | None = None
         self.saved_at = clock()
         self.reason: EndReason = "finished"
@@ -177,27 +178,26 @@ class _Run:
             epochs=self.plan.epochs,
         )
 
-    def prepare(self, snapshots: Snapshots | None, should_stop: Callable[[], bool]) -> Iterator[RunEvent]:
-        """Computes what is computed once, goes on from a snapshot or validates the model as it came."""
+    def prepare(self, snapshots: Snapshots | None) -> Iterator[RunEvent]:
+        """Makes room for what is computed once, goes on from a snapshot or validates the model as it came."""
         if self._caches():
-            found = features.compute(
+            self.loader.features = features.keep(
                 {name: feed.source for name, feed in self.loader.feeds.items()},
                 self.loader.tasks,
                 self.predictor.tokenizer,
                 self.model,
                 self.config.precision,
-                should_stop,
                 taught=self.ensemble.taught if self.ensemble is not None else (),
             )
-            if found is not None:
-                self.loader.features = found
-                size = sum(part.bytes for part in found.values()) / 1e6
-                yield Noted(0, f"The frozen encoder's outputs are computed once and kept: {size:.0f} MB.")
+            size = sum(part.bytes for part in self.loader.features.values()) / 1e6
+            yield Noted(0, f"The frozen encoder's outputs are computed once and kept: {size:.0f} MB.")
         self.snapshots = snapshots
         kept = snapshots.load() if snapshots is not None else None
         if kept is not None:
             resuming.restore(self, kept)
             yield Noted(self.step, f"Goes on after step {self.step}.")
+        elif self.loader.features and self.stepper.average is None:
+            self.as_it_came = {name: value.clone() for name, value in self.model.heads.state_dict().items()}
         else:
             yield from self.validate()
         self.saved_at = self.clock()
@@ -239,8 +239,14 @@ class _Run:
                 yield from self.reports.read()
                 if self.reports.problem is not None:
                     break
+            if self.as_it_came is not None:
+                yield from self._validate_as_it_came(self.as_it_came)
             if due:
                 yield from self.validate()
+            elif self.step == 1 and self.probes:  # for the beginning: a page shows the first loss before that
+                yield from self.reports.read()
+                yield from self._measure_conflict()
+                self.reports.start_clock()
             if save:
                 self._save()
         yield from self.reports.read()
@@ -268,12 +274,25 @@ class _Run:
                 self.best.consider(result, self.weights())
         if result is not None:
             yield result
-        yield from self._measure_conflict()
+        if self.step:
+            yield from self._measure_conflict()
         self.reports.start_clock()
+
+    def _validate_as_it_came(self, heads: Mapping[str, Tensor]) -> Iterator[RunEvent]:
+        """The first validation after the first step, which did not have to wait for it: where the encoder is frozen,
+        the heads alone are put back for it."""
+        yield from self.reports.read()
+        now, step = {name: value.clone() for name, value in self.model.heads.state_dict().items()}, self.step
+        self.model.heads.load_state_dict(heads)
+        self.step, self.as_it_came = 0, None
+        yield from self.validate()
+        self.step = step
+        self.model.heads.load_state_dict(now)
 
     def _measure_conflict(self) -> Iterator[RunEvent]:
         """The conflict meter, on the fixed batches; once memory does not suffice for them, never again."""
         tasks = self.predictor.tasks
+        self.stepper.forget_mode()
         try:
             found = conflict.measure(self.model, self.probes, tasks, self.config.precision) if self.probes else None
         except RuntimeError as error:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -11,31 +11,58 @@ from torch import Tensor
 
 from mtl.data.batches import Batch, Source, by_length, collate, row_lengths
 from mtl.errors import ConfigError
-from mtl.evaluation.evaluate import evaluate
+from mtl.evaluation import evaluate
 from mtl.inference.predictor import Predictor
-from mtl.model.precision import Precision, autocast
+from mtl.model.precision import autocast
 from mtl.tasks import Task
 from mtl.training import averaging
 from mtl.training.config import TrainConfig
 from mtl.training.events import Evaluated, SourceScore
 from mtl.training.processes import Processes
-from mtl.types import Example
-
-LOSS_ROWS = 256
-"""Rows of each source whose loss is taken at a validation: a curve needs no more."""
+from mtl.types import Encoding, Prediction, Tokens
 
 PROBE_ROWS = 16
 
+BATCH = {"max_tokens": 1024, "max_rows": 64}
+KEPT_BYTES = 1 << 28
+"""Outputs of an encoder that stays as it is, which are kept from one validation to the next; more is computed anew."""
+
+
+@dataclass
+class Ready:
+    """A batch of validation rows: which they are, what a head reads, and what is kept of it."""
+
+    places: Sequence[int]
+    tokens: Tokens
+    targets: Mapping[str, Tensor]
+    encoding: Encoding | None = None
+
+    def cut(self) -> list[int]:
+        """Rows whose text is longer than one reading."""
+        return [p for p, at in zip(self.places, self.tokens.truncated_at, strict=True) if at is not None]
+
 
 class Validation:
-    """Scores a predictor on the same rows again and again; several processes share the sources out."""
+    """Scores a predictor on the same rows again and again; several processes share the sources out.
+
+    One pass through the encoder gives answers and losses of all tasks; `still` says that the encoder does not move,
+    so that its outputs are kept. Answers are those of `Predictor.analyze` to rounding.
+    """
 
     def __init__(
-        self, predictor: Predictor, sources: Sequence[Source], config: TrainConfig, processes: Processes
+        self,
+        predictor: Predictor,
+        sources: Sequence[Source],
+        config: TrainConfig,
+        processes: Processes,
+        *,
+        still: bool = False,
     ) -> None:
-        self.predictor, self.config, self.processes = predictor, config, processes
+        self.predictor, self.config, self.processes, self.still = predictor, config, processes, still
         self.sources = [sample(source, config.validation_rows, config.seed) for source in sources]
         self.tasks = {task.name: task for task in predictor.tasks}
+        self._ready: dict[str, list[Ready]] = {}
+        self._room = KEPT_BYTES
 
     def run(self, step: int) -> Evaluated | None:
         """The scores of the model as it is; None where there is nothing to score."""
@@ -45,31 +72,77 @@ class Validation:
         scores = [score for _, part in sorted(self.processes.gather(found)) for score in part]
         return Evaluated(step, tuple(scores), composite(scores, self.config.select_by)) if scores else None
 
+    @torch.no_grad()
     def _scores(self, source: Source) -> list[SourceScore]:
-        scores = []
-        for name in dict.fromkeys(name for row in source.examples for name in row.targets):
-            found = evaluate(self.predictor, name, source.examples, labels=source.among or None)
-            task = self.tasks[name]
-            main = found.metrics[task.metric or task.primary]
-            rows = sample(source, LOSS_ROWS, self.config.seed).examples
-            loss = mean_loss(self.predictor, task, rows, self.config.precision)
-            scores.append(SourceScore(source.name, name, found.metrics, main, loss))
-        return scores
+        rows = source.examples
+        tasks = [self.tasks[name] for name in dict.fromkeys(name for row in rows for name in row.targets)]
+        said: dict[str, dict[int, Prediction]] = {task.name: {} for task in tasks}
+        sums = {task.name: [0.0, 0.0] for task in tasks}
+        for batch in self._batches(source, tasks):
+            encoding = self._encoding(batch, tasks)
+            with autocast(self.predictor.model.device, self.config.precision):
+                outputs = self.predictor.model.read(encoding, [task.name for task in tasks])
+            for task in tasks:
+                output = outputs[task.name]
+                said[task.name].update(zip(batch.places, task.decode(output, batch.tokens), strict=True))
+                if task.name in batch.targets:
+                    known = sum(task.name in rows[place].targets for place in batch.places)
+                    target = batch.targets[task.name].to(self.predictor.model.device)
+                    sums[task.name][0] += float(task.loss(output, target)) * known
+                    sums[task.name][1] += known
+        found = []
+        for task in tasks:
+            mine = [place for place, row in enumerate(rows) if task.name in row.targets]
+            answers = self._in_full(task, source, said[task.name])
+            scored = evaluate.score(
+                task,
+                [answers[place] for place in mine],
+                [rows[place] for place in mine],
+                labels=source.among or None,
+            )
+            main = scored.metrics[task.metric or task.primary]
+            total, count = sums[task.name]
+            found.append(SourceScore(source.name, task.name, scored.metrics, main, total / max(1.0, count)))
+        return found
+
+    def _in_full(self, task: Task, source: Source, said: dict[int, Prediction]) -> Mapping[int, Prediction]:
+        """The answers, of texts that are read in pieces as `Predictor.analyze` gives them."""
+        if task.reads_words:
+            marks = [mark for batch in self._ready[source.name] for mark in batch.cut()]
+            texts = [source.examples[place].texts[0] for place in marks]
+            again = self.predictor.analyze(texts, [task.name]) if texts else []
+            said.update((place, analysis[task.name]) for place, analysis in zip(marks, again, strict=True))
+        return said
+
+    def _batches(self, source: Source, tasks: Sequence[Task]) -> list[Ready]:
+        if source.name not in self._ready:
+            tokenizer = self.predictor.tokenizer
+            ready = []
+            for places in by_length(row_lengths(source.examples, tokenizer), **BATCH):
+                batch = collate("", [source.examples[place] for place in places], tasks, tokenizer)
+                ready.append(Ready(places, batch.inputs, batch.targets))
+            self._ready[source.name] = ready
+        return self._ready[source.name]
+
+    def _encoding(self, batch: Ready, tasks: Sequence[Task]) -> Encoding:
+        if batch.encoding is not None:
+            return _cast(batch.encoding, torch.float32)
+        model = self.predictor.model
+        with autocast(model.device, self.config.precision):
+            encoding = model.encode(batch.tokens.to(model.device), [task.name for task in tasks])
+        if self.still:
+            size = 2 * sum(layer.numel() for layer in encoding.layers)
+            if size <= self._room:
+                self._room -= size
+                batch.encoding = _cast(encoding, torch.float16)
+                return _cast(batch.encoding, torch.float32)  # the same numbers as at the next validation
+        return encoding
 
 
-@torch.no_grad()
-def mean_loss(predictor: Predictor, task: Task, rows: Sequence[Example], precision: Precision) -> float:
-    """The task's loss on the rows that have a target, a mean over batches by their rows."""
-    known = [row for row in rows if task.name in row.targets]
-    model = predictor.model
-    total = 0.0
-    for places in by_length(row_lengths(known, predictor.tokenizer), max_tokens=4096, max_rows=64):
-        batch = collate("", [known[place] for place in places], [task], predictor.tokenizer)
-        with autocast(model.device, precision):
-            encoding = model.encode(batch.inputs.to(model.device), [task.name])
-            output = model.read(encoding, [task.name])[task.name]
-        total += float(task.loss(output, batch.targets[task.name].to(model.device))) * len(places)
-    return total / max(1, len(known))
+def _cast(encoding: Encoding, dtype: torch.dtype) -> Encoding:
+    return replace(
+        encoding, layers=tuple(layer.to(dtype) for layer in encoding.layers), sentence=encoding.sentence.to(dtype)
+    )
 
 
 def probes(predictor: Predictor, sources: Sequence[Source], seed: int, *, max_tokens: int) -> dict[str, Batch]:

@@ -276,8 +276,6 @@ def _kept(count: int) -> str:
     if not count:
         return "No texts corrected yet."
     many = f"{count} text{'s' * (count != 1)}"
-    if count == 1:
-        return f"{many} corrected; correct at least one more to train on them."
     return f"{many} corrected. Under **Fine-tune** choose *My corrections* to train on them."
 
 

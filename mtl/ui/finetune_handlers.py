@@ -2,61 +2,39 @@
 
 from __future__ import annotations
 
-import importlib.util
+import time
 from collections import Counter
-from dataclasses import dataclass, fields
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import gradio as gr
 
-from mtl.errors import SessionError
-from mtl.service import planning
+from mtl.errors import MtlError, SessionError
+from mtl.service.capsule import read_request
 from mtl.service.service import Service
 from mtl.service.tuning import TuneRequest
-from mtl.training.config import FreezePolicy, LoRA
-from mtl.ui import plots, render, render_reading, render_tune
+from mtl.ui import plots_tune, render_tune
+from mtl.ui.finetune_form import (
+    ALL,
+    CORRECTED,
+    FIELDS,
+    HEADS_ONLY,
+    NOTHING,
+    SAMPLE,
+    SAMPLE_FILE,
+    TOP_LAYERS,
+    UPLOAD,
+    Form,
+    form_of,
+    request_of,
+)
 
-SAMPLE, UPLOAD, CORRECTED = "Sample: help-desk requests", "My table", "My corrections"
-NOTHING = "Nothing: only measure"
-HEADS_ONLY = "Heads only (fast, nothing is forgotten)"
-TOP_LAYERS = "Top layers and heads"
-GRADUAL = "Heads first, then layer by layer"
-LORA = "Small adapters in every layer (LoRA)"
-ALL = "Everything"
 TARGETS = ("text", "tokens", "tags", "spans")
-
-
-def presets() -> list[str]:
-    """What may move, in words; adapters only where peft is installed."""
-    adapters = [LORA] if importlib.util.find_spec("peft") else []
-    return [NOTHING, HEADS_ONLY, TOP_LAYERS, GRADUAL, *adapters, ALL]
-
-
-@dataclass(frozen=True)
-class Form:
-    """The fields of the tab, in the order in which handlers get their values."""
-
-    source: str
-    file: str | None
-    text_column: str | None
-    label_column: str | None
-    label_head: str | None
-    span_head: str | None
-    moves: str
-    top_layers: float
-    frozen_heads: list[str]
-    steps: float
-    rate: float
-    keep: bool
-
-    @property
-    def heads(self) -> dict[str, str]:
-        """Head names by kind of task; none that is blank."""
-        named = {"classification": (self.label_head or "").strip(), "ner": (self.span_head or "").strip()}
-        return {kind: name for kind, name in named.items() if name}
-
-
-FIELDS = tuple(one.name for one in fields(Form))
+N_PLOTS, N_AFTER = 4, 6
+"""Outputs of `look`: live figures, and what stands below them."""
+FIRST_STEP_S = 5.0
+"""So long a click on Train waits for the first step; a run that takes longer to begin is shown by the clock."""
 
 
 class FinetuneHandlers:
@@ -66,24 +44,39 @@ class FinetuneHandlers:
         self.service = service
         self.n_layers = service.models.base.model.encoder.n_layers
 
-    def start(self, key: str, model: str, *values: object) -> tuple[str, gr.Timer]:
-        """Starts the run."""
+    def start(self, key: str, model: str, *values: object) -> Iterator[tuple[object, ...]]:
+        """Starts the run, and shows its first step as soon as it is taken; what follows is `look`'s."""
         run = self.service.tune(key, model, self._request(key, model, values))
-        return render.run_status(run), gr.Timer(active=True)
+        yield render_tune.status(run), *[gr.skip()] * (N_PLOTS + N_AFTER), gr.skip(), gr.skip()
+        end = time.monotonic() + FIRST_STEP_S
+        while run.active and not run.ahead and not run.steps and time.monotonic() < end:
+            time.sleep(0.02)
+        yield self.look(key, "")
 
-    def look(self, key: str, seen: int) -> tuple[object, ...]:
-        """What is new of the run."""
+    def look(self, key: str, seen: str) -> tuple[object, ...]:
+        """What is new of the run; `seen` is what this returned last."""
         run = self.service.run(key)
-        news = len(run.events) if run else 0
+        news = f"{run.name} {len(run.events)} {run.state}" if run else "none"
         active = run is not None and run.active
-        drawing = plots.loss_curve(run) if news != seen else gr.skip()
-        open_list = active and seen  # choices that change would close it
-        picker = gr.skip() if open_list else gr.Dropdown(choices=self.service.models.names(key))
+        if news == seen:
+            return render_tune.status(run), *[gr.skip()] * (N_PLOTS + N_AFTER), gr.Timer(active=active), news
+        drawn = [_plot(figure) for figure in plots_tune.live(run)]
+        picker = gr.skip() if active and seen else gr.Dropdown(choices=self.service.models.names(key))
         tuned = self.service.tuned(key, run.name) if run and not active else None
-        cost = render_reading.drift(tuned.drift if tuned else None)
-        runs = render_tune.runs(self.service.runs(key))
-        scores = render.run_scores(run)
-        return render.run_status(run), drawing, scores, cost, runs, picker, gr.Timer(active=active), news
+        after = tuned.aftermath if tuned else None
+        runs = self.service.runs(key)
+        return (
+            render_tune.status(run),
+            *drawn,
+            render_tune.scores(run),
+            render_tune.asked(after.asked if after else ()),
+            render_tune.drift(after.drift if after else None),
+            render_tune.runs(runs),
+            _plot(plots_tune.runs(runs)),
+            picker,
+            gr.Timer(active=active),
+            news,
+        )
 
     def stop(self, key: str) -> None:
         """Ends the run before its next step."""
@@ -93,12 +86,18 @@ class FinetuneHandlers:
         """The chosen model as a zip."""
         return gr.update(value=str(self.service.capsule(key, model)), visible=True)
 
+    def moved(self, key: str, model: str) -> object:
+        """The sentences before and after the run that made the chosen model, or else the last one."""
+        run = self.service.run(key)
+        name = model if self.service.tuned(key, model) or run is None else run.name
+        return gr.update(value=plots_tune.moved(self.service.moved(key, name)), visible=True)
+
     def network(self, key: str, model: str, *values: object) -> str:
         """The drawing of what may move."""
         form = Form(*values)  # type: ignore[arg-type]
-        base = self.service.models.get(key, model)
-        policy = self._policy(form, base.model.encoder.n_layers)
-        return render_tune.network(planning.network(base, policy, list(form.heads.values())))
+        n_layers = self.service.models.get(key, model).model.encoder.n_layers
+        request = request_of(form, Path(), form.heads, n_layers)
+        return render_tune.network(self.service.network(key, model, request))
 
     def press(self, moves: str, top_layers: float, frozen: list[str], event: gr.EventData) -> tuple[object, ...]:
         """A part of the drawing was pressed: it is frozen or released, and what must follow it."""
@@ -112,10 +111,17 @@ class FinetuneHandlers:
         moves = HEADS_ONLY if top == 0 else ALL if top > self.n_layers else TOP_LAYERS
         return moves, min(max(top, 1), self.n_layers), frozen
 
-    def data(self, key: str, model: str, *values: object) -> str:
-        """The rows as the model sees them."""
-        base = self.service.models.get(key, model)
-        return render_tune.data(planning.look(base, self._request(key, model, values), self.service.settings))
+    def preview(self, key: str, model: str, *values: object) -> tuple[str, ...]:
+        """The table with its problems, the first rows as the model sees them, the mix, and the equal command."""
+        try:
+            request = self._request(key, model, values)
+            found = self.service.look(key, model, request)
+            mixed = self.service.mix(key, model, request)
+            again = self.service.equivalent(key, model, request)
+        except MtlError as error:
+            return render_tune.problems(str(error)), "", "", "", "", ""
+        drawn = render_tune.mix(mixed)
+        return render_tune.table(found), render_tune.seen(found), drawn, again.command, again.recipe, again.python
 
     def measure(self, key: str, model: str, *values: object) -> str:
         """What a step takes here."""
@@ -153,6 +159,20 @@ class FinetuneHandlers:
             gr.update(value=spans),
         ]
 
+    def restore(self, file: str | None) -> list[object]:
+        """The settings of a capsule, in the order of the fields, without the file itself; then what is to be said."""
+        if file is None:
+            return [gr.skip()] * len(FIELDS)
+        request = read_request(file)
+        form = form_of(request, self.n_layers)
+        values = asdict(form)
+        del values["file"]
+        said = "The settings are in the fields above."
+        if form.source == UPLOAD:
+            said += f" Choose your table `{request.path.name}` too: a capsule does not hold it."
+        columns = {name: gr.update(value=values.pop(name)) for name in ("text_column", "label_column")}
+        return [*({**values, **columns}[name] for name in FIELDS if name != "file"), said]
+
     def _corrected_heads(self, key: str, model: str) -> dict[str, str]:
         """The heads that most corrections are of, by kind of task."""
         corrected = Counter(name for e in self.service.labelling.corrections(key) for name in e.targets)
@@ -161,36 +181,19 @@ class FinetuneHandlers:
 
     def _request(self, key: str, model: str, values: tuple[object, ...]) -> TuneRequest:
         form = Form(*values)  # type: ignore[arg-type]
-        columns = {"text": form.text_column, "label": form.label_column} if form.source == UPLOAD else {}
         heads = form.heads or (self._corrected_heads(key, model) if form.source == CORRECTED else {})
-        return TuneRequest(
-            path=self._path(key, form, heads),
-            heads=heads,
-            columns={ours: theirs for ours, theirs in columns.items() if theirs and theirs != ours},
-            freeze=self._policy(form, self.n_layers),
-            steps=int(form.steps),
-            head_lr=form.rate,
-            retention=form.keep,
-        )
+        return request_of(form, self._path(key, form, heads), heads, self.n_layers)
 
     def _path(self, key: str, form: Form, heads: dict[str, str]) -> Path:
         if form.source == CORRECTED:
             return self.service.labelling.corrections_table(key, heads)
         if form.source == SAMPLE:
-            return self.service.settings.samples / "helpdesk.marked"
+            return self.service.settings.samples / SAMPLE_FILE
         if form.file is None:
             raise SessionError("No table yet; upload one first.")
         return Path(form.file)
 
-    @staticmethod
-    def _policy(form: Form, n_layers: int) -> FreezePolicy:
-        heads = tuple(form.frozen_heads)
-        policies = {
-            NOTHING: lambda: FreezePolicy(everything=True),
-            HEADS_ONLY: lambda: FreezePolicy(encoder=True, heads=heads),
-            TOP_LAYERS: lambda: FreezePolicy(embeddings=True, layers=n_layers - int(form.top_layers), heads=heads),
-            GRADUAL: lambda: FreezePolicy(gradual=min(0.1, 0.9 / (n_layers + 1)), heads=heads),
-            LORA: lambda: FreezePolicy(lora=LoRA(), heads=heads),
-            ALL: lambda: FreezePolicy(heads=heads),
-        }
-        return policies[form.moves]()
+
+def _plot(figure: object) -> object:
+    """A figure where there is something to draw, else a hidden one."""
+    return gr.update(visible=False) if figure is None else gr.update(value=figure, visible=True)

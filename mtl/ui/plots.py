@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import plotly.graph_objects as go
 
 from mtl.evaluation.benchmark import Results
 from mtl.inference.explain import Alignment
-from mtl.service.runs import RunRecord
 from mtl.service.similarity import Matrix
 from mtl.training.verdict import SharingReport
 from mtl.ui.theme import POINT_COLOURS
@@ -68,34 +65,6 @@ def alignment(found: Alignment) -> go.Figure:
     return styled(figure, height=max(260, 130 + 24 * len(names[0])))
 
 
-def loss_curve(run: RunRecord | None) -> go.Figure:
-    """Training loss of each head as it is, faint, and smoothed; validation scores on the right axis."""
-    figure = go.Figure()
-    steps = run.steps if run else []
-    names = list(dict.fromkeys(name for step in steps for name in step.losses))
-    for place, name in enumerate(names):
-        x = [step.step for step in steps if name in step.losses]
-        y = [step.losses[name] for step in steps if name in step.losses]
-        colour = POINT_COLOURS[place % MAX_GROUPS]
-        figure.add_scatter(x=x, y=y, mode="lines", line={"color": colour, "width": 1}, opacity=0.35, showlegend=False)
-        figure.add_scatter(x=x, y=_smooth(y), mode="lines", line={"color": colour, "width": 2.4}, name=f"loss {name}")
-    scores = run.evaluations if run else []
-    if scores:
-        figure.add_scatter(
-            x=[e.step for e in scores],
-            y=[e.composite for e in scores],
-            yaxis="y2",
-            mode="lines+markers",
-            line={"color": INK, "dash": "dot"},
-            name="validation score",
-        )
-    right = {"overlaying": "y", "side": "right", "range": [0, 1.02], "showgrid": False, "color": INK}
-    figure.update_layout(yaxis2={**right, "title": "score"}, legend={"orientation": "h", "y": -0.22, "yanchor": "top"})
-    figure.update_xaxes(title="step", rangemode="tozero")
-    figure.update_yaxes(title="loss", rangemode="tozero", selector={"overlaying": None})
-    return styled(figure, height=370)
-
-
 def sharing(found: SharingReport) -> go.Figure:
     """Each arm's score on each test set, with its limits; the shared model is drawn largest."""
     figure = go.Figure()
@@ -144,15 +113,6 @@ def styled(figure: go.Figure, *, height: int) -> go.Figure:
     figure.update_xaxes(gridcolor=GRID, zerolinecolor=GRID)
     figure.update_yaxes(gridcolor=GRID, zerolinecolor=GRID)
     return figure
-
-
-def _smooth(values: Sequence[float], keep: float = 0.8) -> list[float]:
-    """An exponential mean without the bias of its start."""
-    smooth, mean = [], 0.0
-    for place, value in enumerate(values):
-        mean = keep * mean + (1 - keep) * value
-        smooth.append(mean / (1 - keep ** (place + 1)))
-    return smooth
 
 
 def short(text: str, limit: int) -> str:

@@ -6,11 +6,9 @@ from collections.abc import Collection, Sequence
 from html import escape
 
 from mtl.service.corpora import Corpus
-from mtl.service.runs import Run, RunRecord
 from mtl.service.similarity import Comparison, Matrix, Ranking
 from mtl.tasks import Task
 from mtl.training.compare import SHARED, SINGLE
-from mtl.training.events import Evaluated
 from mtl.training.verdict import SharingReport
 from mtl.types import Analysis, LabelScores, Span
 from mtl.ui.theme import TAG_COLOURS
@@ -120,55 +118,6 @@ def warning(sentence: str) -> str:
     return f'<div class="mtl-warn">{escape(sentence)}</div>'
 
 
-def run_status(run: RunRecord | None) -> str:
-    """Where a training run stands, in a sentence or two."""
-    if run is None:
-        return "No run yet. Choose what to learn and press **Train**."
-    if run.state == "waiting":
-        return f"**{run.name}** waits; {run.ahead} run(s) come first."
-    if run.state == "failed":
-        return f"**{run.name}** ended: {escape(run.error or '')}"
-    started, steps = run.started, run.steps
-    if started is None:
-        return f"**{run.name}** prepares." if run.active else f"**{run.name}** was stopped before it began."
-    learning, total = sum(started.trainable.values()), sum(started.total.values())
-    head = f"{started.policy} {learning:,} of {total:,} parameters learn, on {started.device}."
-    ended = run.ended
-    if ended is not None:
-        words = {"finished": "finished", "stopped": "was stopped", "early": "stopped early", "diverged": "had to end"}
-        word = words[ended.reason]
-        text = f"**{run.name}** {word} after {ended.steps} of {started.steps} steps. "
-        if isinstance(run, Run):
-            text += f"It has the weights of step {ended.best_step}; choose it at the top. "
-        text += escape(ended.problem or "") + " " * bool(ended.problem)
-        return text + head
-    return f"**{run.name}**: step {len(steps)} of {started.steps}. {head}"
-
-
-def run_scores(run: RunRecord | None) -> str:
-    """Metrics before and after, on rows that were not trained on."""
-    if run is None or not run.evaluations:
-        return ""
-    before, now = run.evaluations[0], _best(run.evaluations)
-    rows = []
-    for old, new in zip(before.scores, now.scores, strict=True):
-        for metric in old.metrics:
-            a, b = old.metrics[metric], new.metrics[metric]
-            rows.append(
-                f"<tr><td>{escape(old.task)}</td><td>{escape(metric)}</td><td class='num'>{a:.3f}</td>"
-                f"<td class='num'>{b:.3f}</td><td class='num'>{b - a:+.3f}</td></tr>"
-            )
-    said = [*(run.started.warnings if run.started else ()), *run.notes]
-    notes = "".join(warning(sentence) for sentence in said)
-    numbers = "".join(f"<th class='num'>{name}</th>" for name in ("before", "best", "gain"))
-    head = f"<th>head</th><th>metric</th>{numbers}"
-    return (
-        f'{notes}<div class="mtl-scroll" tabindex="0"><table class="mtl-table"><tr>{head}</tr>'
-        f"{''.join(rows)}</table></div>"
-        '<div class="mtl-dim" style="margin-top:6px">On a fifth of the rows, put aside before training.</div>'
-    )
-
-
 def verdicts(found: SharingReport) -> str:
     """What the shared model gains or loses against each rival, task by task, and what it saves."""
     rows = []
@@ -196,10 +145,6 @@ def verdicts(found: SharingReport) -> str:
 def _seeds(found: SharingReport) -> str:
     n = len(found.seeds)
     return f"{n} seeds" if n > 1 else "1 seed (limits of other test rows, not of another training run)"
-
-
-def _best(evaluations: Sequence[Evaluated]) -> Evaluated:
-    return max(evaluations, key=lambda e: (e.composite, e.step > 0))
 
 
 def cut_list(names: Sequence[str]) -> str:

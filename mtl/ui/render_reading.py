@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from mtl.evaluation.drift import Drift
 from mtl.inference.explain import Alignment, Reasons, TokenReading
 from mtl.service.corpora import Corpus
 from mtl.service.regions import Count, Region
@@ -91,31 +90,6 @@ def _beginning(reading: TokenReading) -> str:
     return warning(
         f"The model reads {len(reading.offsets)} tokens at a time: what follows is of the first {end:,} of "
         f"{len(reading.text):,} characters."
-    )
-
-
-def drift(found: Drift | None, *, flips: int = 12) -> str:
-    """What a run cost the tasks that were there before: figures, then texts that are answered otherwise."""
-    if found is None:
-        return ""
-    rows = "".join(
-        f"<tr><td>{escape(s.task)}</td><td>{escape(s.what)}</td><td class='num'>{s.before:.3f}</td>"
-        f"<td class='num'>{s.after:.3f}</td><td class='num'>{s.after - s.before:+.3f}</td></tr>"
-        for s in found.shifts
-    )
-    head = "<th>task</th><th>what</th>" + "".join(f"<th class='num'>{n}</th>" for n in ("before", "after", "change"))
-    listed = "".join(
-        f"<li><b>{escape(flip.task)}</b><span>{escape(flip.text[:200])}<br>{escape(flip.before)} → "
-        f"{escape(flip.after)}</span></li>"
-        for flip in found.flips[:flips]
-    )
-    many = f"{len(found.flips)} answers changed" if found.flips else "No answer changed"
-    more = f", the first {flips}:" if len(found.flips) > flips else ":" if found.flips else "."
-    return (
-        f'<div class="mtl-card"><div class="mtl-task"><h4>What it cost elsewhere</h4><div class="mtl-dim">The sample '
-        f"sentences read before and after. Mean cosine of a sentence vector with its old one: {found.cosine:.3f}</div>"
-        f'<div class="mtl-scroll" tabindex="0"><table class="mtl-table"><tr>{head}</tr>{rows}</table></div></div>'
-        f'<div class="mtl-dim">{many}{more}</div><ol class="mtl-hits mtl-flips">{listed}</ol></div>'
     )
 
 

@@ -1,13 +1,38 @@
-"""A run before it starts -> small pieces of HTML: the network with what may move, and the data as the model sees it."""
+"""A run -> small pieces of HTML: the network and the data before it, its state, and what it did."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 
-from mtl.service.planning import DataLook, NetworkPlan, PartPlan, SeenRow, StepCost
+from mtl.evaluation.drift import Drift
+from mtl.service.aftermath import Asked
+from mtl.service.planning import DataLook, Mix, NetworkPlan, PartPlan, SeenRow, StepCost
+from mtl.service.runs import Run, RunRecord
 from mtl.service.sessions import Tuned
-from mtl.ui.render import warning
+from mtl.training.events import Evaluated
+from mtl.ui.render import track, warning
+
+MOST_CELL = 80
+LISTED = 12
+SETTING_NAMES = {
+    "path": "table",
+    "heads": "heads",
+    "columns": "columns",
+    "held": "rows put aside",
+    "freeze": "frozen",
+    "steps": "steps",
+    "head_lr": "rate of the heads",
+    "encoder_lr": "rate of the encoder",
+    "retention": "vectors held",
+    "replay": "samples replayed",
+    "replay_weight": "weight of replayed",
+    "sampler": "sampler",
+    "temperature": "temperature",
+    "balancing": "balancing",
+    "seed": "seed",
+    "started_from": "went on from",
+}
 
 
 def network(plan: NetworkPlan) -> str:
@@ -37,22 +62,46 @@ def _part(part: PartPlan) -> str:
     )
 
 
-def data(found: DataLook) -> str:
-    """Counts, and the first rows token by token."""
-    tables = "".join(
-        f"<tr><td>{escape(head)}</td><td>{escape(label)}</td><td class='num'>{count:,}</td></tr>"
-        for head, labels in found.labels.items()
-        for label, count in labels.items()
-    )
+def problems(said: str) -> str:
+    """Why nothing can be trained yet, line by line."""
+    return "".join(warning(line) for line in said.splitlines() if line.strip())
+
+
+def table(found: DataLook) -> str:
+    """How many rows, what each column becomes, the first rows, and how often each label occurs."""
     cut = warning(f"{found.cut:,} rows are longer than the model reads; their end is not learned from.")
-    rows = "".join(_row(row) for row in found.first)
-    counts = (
-        f"<h4>{found.learning:,} rows to learn from, {found.held:,} put aside</h4><div class='mtl-scroll' tabindex='0'>"
-        f"<table class='mtl-table'><tr><th>head</th><th>label</th><th class='num'>n</th></tr>{tables}</table></div>"
+    held = f", {found.held:,} put aside to score with" if found.held else "; none is put aside"
+    heads = "".join(f"<th>{escape(name)}<i>{_becomes(what)}</i></th>" for name, what in found.columns.items())
+    rows = "".join(
+        f"<tr>{''.join(f'<td>{escape(_short(row.get(name, str())))}</td>' for name in found.columns)}</tr>"
+        for row in found.raw
+    )
+    labels = "".join(
+        f'<details class="mtl-labels"><summary>{escape(head)}: {len(counts)} labels</summary>'
+        f"{', '.join(f'{escape(label)} {count:,}' for label, count in counts.items())}</details>"
+        for head, counts in found.labels.items()
     )
     return (
-        f'<div class="mtl-card">{cut if found.cut else ""}<div class="mtl-task">{counts}</div>'
-        f'<div class="mtl-task"><h4>The first rows as the model sees them</h4>{rows}</div></div>'
+        f'<div class="mtl-card">{cut if found.cut else ""}<b>{found.learning:,} rows to learn from{held}</b>'
+        f'<div class="mtl-scroll" tabindex="0"><table class="mtl-table mtl-raw"><tr>{heads}</tr>{rows}</table></div>'
+        f"{labels}</div>"
+    )
+
+
+def _becomes(what: str) -> str:
+    return "the text" if what == "text" else f"teaches {escape(what)}" if what else "not used"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= MOST_CELL else f"{text[: MOST_CELL - 1]}…"
+
+
+def seen(found: DataLook) -> str:
+    """The first rows token by token, with what is taught of each."""
+    rows = "".join(_row(row) for row in found.first)
+    return (
+        '<div class="mtl-card"><div class="mtl-dim">The first rows of the first batch, token by token. A tag is what '
+        f"the token is taught; ignored ones (marks, the rest of a word) teach nothing.</div>{rows}</div>"
     )
 
 
@@ -68,6 +117,160 @@ def _row(row: SeenRow) -> str:
     return f'<div class="mtl-seen"><div class="mtl-tokens">{"".join(chips)}</div><div>{labels}{cut}</div></div>'
 
 
+def mix(found: Mix) -> str:
+    """What the steps draw of each source, and how often each head sees one of its rows."""
+    sources = "".join(
+        f"<tr><td>{escape(one.source)}</td><td class='num'>{one.rows:,}</td><td>{track(one.share)}</td>"
+        f"<td class='num'>{one.share:.0%}</td><td class='num'>{one.batches:,}</td>"
+        f"<td class='num'>{one.epochs:.1f}</td></tr>"
+        for one in found.sources
+    )
+    tasks = "".join(
+        f"<tr><td>{escape(one.task)}</td><td class='num'>{one.rows:,}</td><td class='num'>{one.epochs:.1f}</td></tr>"
+        for one in found.tasks
+    )
+    numbers = "".join(f"<th class='num'>{name}</th>" for name in ("batches", "repeats"))
+    return (
+        f'<div class="mtl-card"><div class="mtl-dim">{found.steps:,} steps, drawn before the first one. Repeats: how '
+        'often a row is seen, on average.</div><div class="mtl-scroll" tabindex="0"><table class="mtl-table">'
+        f"<tr><th>source</th><th class='num'>rows</th><th class='mtl-wide'>share</th><th></th>{numbers}</tr>{sources}"
+        "</table></div><div class='mtl-scroll' tabindex='0'><table class='mtl-table'>"
+        f"<tr><th>head</th><th class='num'>rows</th><th class='num'>epochs</th></tr>{tasks}</table></div></div>"
+    )
+
+
+def step_cost(found: StepCost, steps: int) -> str:
+    """What a step and the run take."""
+    held = f", {found.memory / 1e9:.1f} GB of memory" if found.memory else ""
+    seconds = found.ms * steps / 1000
+    return f"A step takes {found.ms:.0f} ms{held}; {steps} steps about {seconds:.0f} s, validations on top."
+
+
+def status(run: RunRecord | None) -> str:
+    """Where a training run stands, in a sentence or two."""
+    if run is None:
+        return "No run yet. Choose what to learn and press **Train**."
+    if run.state == "waiting":
+        return f"**{run.name}** waits; {run.ahead} run(s) come first."
+    if run.state == "failed":
+        return f"**{run.name}** ended: {escape(run.error or '')}"
+    started, steps = run.started, run.steps
+    if started is None:
+        return f"**{run.name}** prepares." if run.active else f"**{run.name}** was stopped before it began."
+    learning, total = sum(started.trainable.values()), sum(started.total.values())
+    head = f"{escape(started.policy)} {learning:,} of {total:,} parameters learn, on {started.device}."
+    ended = run.ended
+    if ended is not None:
+        words = {"finished": "finished", "stopped": "was stopped", "early": "stopped early", "diverged": "had to end"}
+        word = words[ended.reason]
+        text = f"**{run.name}** {word} after {ended.steps} of {started.steps} steps. "
+        if isinstance(run, Run):
+            text += f"It has the weights of step {ended.best_step}; choose it at the top. "
+        text += escape(ended.problem or "") + " " * bool(ended.problem)
+        return text + head
+    return f"**{run.name}**: step {len(steps)} of {started.steps}{_pace(run)}. {head}"
+
+
+def _pace(run: RunRecord) -> str:
+    """Speed and the time that is left, of the last steps."""
+    steps, started = run.steps, run.started
+    last = [step.seconds for step in steps[-20:]]
+    if not last or started is None or not sum(last):
+        return ""
+    per_s = len(last) / sum(last)
+    tokens = sum(step.tokens for step in steps[-20:]) / sum(last)
+    left = (started.steps - len(steps)) / per_s
+    return f", {per_s:,.1f} steps and {tokens:,.0f} tokens a second, about {left:.0f} s left without validations"
+
+
+def scores(run: RunRecord | None) -> str:
+    """Metrics before and after, on rows that were not trained on."""
+    said = [] if run is None else [*(run.started.warnings if run.started else ()), *run.notes]
+    notes = "".join(warning(sentence) for sentence in said)
+    if run is None or not run.evaluations:
+        return notes
+    before, now = run.evaluations[0], _best(run.evaluations)
+    rows = []
+    for old, new in zip(before.scores, now.scores, strict=True):
+        for metric in old.metrics:
+            a, b = old.metrics[metric], new.metrics[metric]
+            rows.append(
+                f"<tr><td>{escape(old.task)}</td><td>{escape(metric)}</td><td class='num'>{a:.3f}</td>"
+                f"<td class='num'>{b:.3f}</td><td class='num'>{b - a:+.3f}</td></tr>"
+            )
+    numbers = "".join(f"<th class='num'>{name}</th>" for name in ("before", "best", "gain"))
+    head = f"<th>head</th><th>metric</th>{numbers}"
+    return (
+        f'{notes}<div class="mtl-scroll" tabindex="0"><table class="mtl-table"><tr>{head}</tr>'
+        f"{''.join(rows)}</table></div>"
+        '<div class="mtl-dim" style="margin-top:6px">On a fifth of the rows, put aside before training; the best step '
+        "is chosen by them.</div>"
+    )
+
+
+def _best(evaluations: Sequence[Evaluated]) -> Evaluated:
+    return max(evaluations, key=lambda e: (e.composite, e.step > 0))
+
+
+def asked(found: Sequence[Asked]) -> str:
+    """Rows that were all learned from: what they ask for, and whether the model now says so."""
+    if not found:
+        return ""
+    right = sum(one.right for one in found)
+    order = sorted(found, key=lambda one: one.right)
+    rows = "".join(
+        f"<tr><td>{escape(_short(one.text))}</td><td>{escape(one.task)}</td><td>{escape(one.asked)}</td>"
+        f"<td>{escape(one.before) or '—'}</td><td>{'✓' if one.right else '✗'} {escape(one.after)}</td></tr>"
+        for one in order[: 4 * LISTED]
+    )
+    head = "".join(f"<th>{name}</th>" for name in ("text", "head", "you said", "before", "now"))
+    return (
+        f'<div class="mtl-card"><div class="mtl-task"><h4>{right} of {len(found)} of your corrections are answered '
+        f'as you said</h4><div class="mtl-scroll" tabindex="0"><table class="mtl-table"><tr>{head}</tr>{rows}</table>'
+        '</div></div><div class="mtl-dim">They were all learned from. What that cost elsewhere stands below.</div>'
+        "</div>"
+    )
+
+
+def drift(found: Drift | None) -> str:
+    """What a run cost the tasks that were there before: figures, then texts that are answered otherwise."""
+    if found is None:
+        return ""
+    rows = "".join(
+        f"<tr><td>{escape(s.task)}</td><td>{escape(s.what)}</td><td class='num'>{s.before:.3f}</td>"
+        f"<td class='num'>{s.after:.3f}</td><td class='num'>{_change(s.after - s.before)}</td></tr>"
+        for s in found.shifts
+    )
+    head = "<th>task</th><th>what</th>" + "".join(f"<th class='num'>{n}</th>" for n in ("before", "after", "change"))
+    listed = "".join(
+        f"<li><b>{escape(flip.task)}</b><span>{escape(flip.text[:200])}<br>{escape(flip.before)} → "
+        f"{escape(flip.after)}</span></li>"
+        for flip in found.flips[:LISTED]
+    )
+    many = f"{len(found.flips)} answers changed" if found.flips else "No answer changed"
+    more = f", the first {LISTED}:" if len(found.flips) > LISTED else ":" if found.flips else "."
+    return (
+        f'<div class="mtl-card"><div class="mtl-task"><h4>What it cost elsewhere: {_verdict(found)}</h4><div '
+        f'class="mtl-dim">The sample sentences read before and after. Mean cosine of a sentence vector with its old '
+        f"one: {found.cosine:.3f}</div>"
+        f'<div class="mtl-scroll" tabindex="0"><table class="mtl-table"><tr>{head}</tr>{rows}</table></div></div>'
+        f'<div class="mtl-dim">{many}{more}</div><ol class="mtl-hits mtl-flips">{listed}</ol></div>'
+    )
+
+
+def _verdict(found: Drift) -> str:
+    worst = min(found.shifts, key=lambda shift: shift.after - shift.before, default=None)
+    if worst is None or worst.after >= worst.before - 1e-9:
+        return "nothing"
+    lost = 100 * (worst.before - worst.after)
+    return f"at worst {lost:.1f} points ({escape(worst.task)}, {escape(worst.what)})"
+
+
+def _change(value: float) -> str:
+    shown = f"{value:+.3f}"
+    return f'<b class="mtl-lost">{shown}</b>' if value < -0.01 else shown
+
+
 def runs(found: Mapping[str, Tuned]) -> str:
     """The runs of a session whose models are here: what differed, and what came of it."""
     if not found:
@@ -75,18 +278,18 @@ def runs(found: Mapping[str, Tuned]) -> str:
     common = [
         name
         for name in next(iter(found.values())).settings
-        if name not in ("versions", "rows_sha256") and len({str(t.settings.get(name)) for t in found.values()}) > 1
+        if name in SETTING_NAMES and len({str(t.settings.get(name)) for t in found.values()}) > 1
     ]
     rows = []
     for name, tuned in found.items():
         ended = tuned.run.ended
         before, best = (ended.before, ended.best) if ended else (None, None)
-        scores = f"{before.composite:.3f} → {best.composite:.3f}" if before and best else ""
-        worst = min((shift.after - shift.before for shift in tuned.drift.shifts), default=0.0)
-        differs = "; ".join(f"{field}: {_value(tuned.settings[field])}" for field in common) or "—"
+        gained = f"{before.composite:.3f} → {best.composite:.3f}" if before and best else "—"
+        worst = min((shift.after - shift.before for shift in tuned.aftermath.drift.shifts), default=0.0)
+        differs = "; ".join(f"{SETTING_NAMES[field]}: {_value(tuned.settings[field])}" for field in common) or "—"
         rows.append(
-            f"<tr><td>{escape(name)}</td><td>{escape(differs)}</td><td class='num'>{scores}</td>"
-            f"<td class='num'>{worst:+.3f}</td></tr>"
+            f"<tr><td>{escape(name)}</td><td>{escape(differs)}</td><td class='num'>{gained}</td>"
+            f"<td class='num'>{_change(worst)}</td></tr>"
         )
     head = "<th>run</th><th>what differed</th><th class='num'>score</th><th class='num'>worst change elsewhere</th>"
     return (
@@ -102,11 +305,6 @@ def _value(value: object) -> str:
             ", ".join(f"{name} {own}" for name, own in value.items() if own not in (False, None, 0, 1.0, (), {}))
             or "none"
         )
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return str(value)
-
-
-def step_cost(found: StepCost, steps: int) -> str:
-    """What a step and the run take."""
-    held = f", {found.memory / 1e9:.1f} GB of memory" if found.memory else ""
-    seconds = found.ms * steps / 1000
-    return f"A step takes {found.ms:.0f} ms{held}; {steps} steps about {seconds:.0f} s, validations on top."

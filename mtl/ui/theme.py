@@ -46,6 +46,13 @@ CSS = """
 .mtl-table {width: 100%; border-collapse: collapse; font-size: .92rem; color: var(--body-text-color)}
 .mtl-table th, .mtl-table td {text-align: left; padding: 5px 8px; border-bottom: 1px solid var(--border-color-primary)}
 .mtl-table td.num, .mtl-table th.num {text-align: right; font-variant-numeric: tabular-nums}
+.mtl-table th i {display: block; font-style: normal; font-weight: 400; font-size: .78rem;
+  color: var(--body-text-color-subdued)}
+.mtl-raw td {vertical-align: top; min-width: 5em}
+.mtl-wide {min-width: 90px}
+.mtl-lost {color: var(--error-text-color, #b02a37)}
+.mtl-labels {margin-top: 6px; font-size: .9rem}
+.mtl-labels summary {cursor: pointer; color: var(--body-text-color-subdued)}
 .mtl-scroll {overflow-x: auto}
 .mtl-two {display: grid; grid-template-columns: repeat(auto-fit, minmax(300px, 1fr)); gap: 12px; margin-block: 12px}
 .mtl-two > * {min-width: 0}

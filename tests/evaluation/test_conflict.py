@@ -177,7 +177,7 @@ def test_a_run_measures_at_each_validation_and_is_the_same_run_without(make_pred
     options = {"steps": 8, "validate_every": 4}
     seen = events(measured, ALL, ALL, conflict=True, **options)
     events(plain, ALL, ALL, conflict=False, **options)
-    assert [e.step for e in seen if isinstance(e, ConflictMeasured)] == [0, 4, 8]
+    assert [e.step for e in seen if isinstance(e, ConflictMeasured)] == [1, 4, 8]
     assert [e.step for e in seen if isinstance(e, Evaluated)] == [0, 4, 8]
     for event in seen:
         if isinstance(event, ConflictMeasured):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -72,7 +73,7 @@ def test_adapters_are_counted_as_they_will_be(service: Service) -> None:
 
 
 def test_the_data_is_shown_as_the_model_is_taught_it(service: Service, table: Path) -> None:
-    found = planning.look(service.models.base, TuneRequest(path=table, **REQUEST), service.settings)
+    found = service.look("k", BASE, TuneRequest(path=table, **REQUEST))
     assert (found.learning, found.held, found.cut) == (8, 2, 0)
     assert found.labels == {"topic": {"food": 5, "law": 5}, "entities": {"LOC": 10}}
     row = found.first[0]
@@ -89,11 +90,11 @@ def test_rows_that_are_cut_are_counted(service: Service, tmp_path: Path) -> None
     path = tmp_path / "long.csv"
     path.write_text("text,label\n" + "\n".join(f"{'a ' * 60}{i},food" for i in range(4)), encoding="utf-8")
     request = TuneRequest(path=path, heads={"classification": "topic"})
-    found = planning.look(service.models.base, request, service.settings)
+    found = service.look("k", BASE, request)
     assert found.cut == 4
     assert found.first[0].cut_at is not None
     with pytest.raises(DataError, match="needs a column 'spans'"):
-        planning.look(service.models.base, TuneRequest(path=path, heads={"ner": "entities"}), service.settings)
+        service.look("k", BASE, TuneRequest(path=path, heads={"ner": "entities"}))
 
 
 def test_a_step_is_measured_on_a_copy_and_never_beside_a_run(service: Service, table: Path) -> None:
@@ -108,3 +109,39 @@ def test_a_step_is_measured_on_a_copy_and_never_beside_a_run(service: Service, t
     service.stop("k")
     run.join(60)
     assert set(service.runs("k")) == {"tuned 1"}
+
+
+def test_the_mix_is_what_the_run_then_draws(service: Service, table: Path) -> None:
+    request = TuneRequest(
+        path=table, freeze=FreezePolicy(), steps=30, replay_weight=1.0, heads={"classification": "mood"}
+    )
+    found = service.mix("k", BASE, request)
+    assert [one.source for one in found.sources] == ["your data", "replay topic", "replay entities"]
+    assert [one.batches for one in found.sources] == [15, 8, 7]
+    assert sum(one.share for one in found.sources) == pytest.approx(1)
+    run = service.tune("k", BASE, request)
+    run.join(60)
+    drawn = [step.source for step in run.steps]
+    assert [drawn.count(one.source) for one in found.sources] == [15, 8, 7]
+    assert dict(run.started.shares) == {one.source: one.share for one in found.sources}
+    (mood,) = (one for one in found.tasks if one.task == "mood")
+    assert (mood.rows, mood.epochs) == (8, found.sources[0].epochs)
+    alone = service.mix("k", BASE, replace(request, replay=False))
+    assert [(one.source, one.share) for one in alone.sources] == [("your data", 1.0)]
+
+
+def test_the_first_rows_are_shown_as_the_file_has_them(service: Service, tmp_path: Path) -> None:
+    path = tmp_path / "feedback.csv"
+    path.write_text("id,Feedback,Mood\n7,lovely soup,good\n8,awful bill,bad\n9,fine,good\n", encoding="utf-8")
+    columns = {"text": "Feedback", "label": "Mood"}
+    request = TuneRequest(path=path, heads={"classification": "mood"}, columns=columns)
+    found = service.look("k", BASE, request)
+    assert found.columns == {"id": "", "Feedback": "text", "Mood": "mood"}
+    assert found.raw[1] == {"id": "8", "Feedback": "awful bill", "Mood": "bad"}
+
+
+def test_heads_that_are_replayed_do_not_drift(service: Service) -> None:
+    request = TuneRequest(path=Path(), heads={"classification": "mood"}, freeze=FreezePolicy())
+    assert service.network("k", BASE, request).warnings == ()
+    silent = service.network("k", BASE, replace(request, replay=False)).warnings
+    assert [sentence.split(" does")[0] for sentence in silent] == ["Head topic", "Head entities"]

@@ -113,7 +113,7 @@ def test_the_average_is_validated_and_the_raw_weights_train_on(make_predictor) -
         judge.model.load_state_dict(raw[event.step])
         (seen,) = (s.metrics["pearson"] for s in event.scores if s.task == "similarity")
         apart.append(abs(evaluate(judge, "similarity", PAIRS).metrics["pearson"] - seen))
-    assert apart[0] == 0
+    assert apart[0] == pytest.approx(0, abs=1e-5), "the same weights, read in other batches"
     assert min(apart[1:4]) > 0.002, "the raw weights score alike, so that this proves nothing"
 
 

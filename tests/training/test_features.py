@@ -53,7 +53,8 @@ def test_it_is_the_same_run_to_rounding(make_still, monkeypatch, sources, tasks)
     found = events(cached, sources, **LONG)
     assert len(passes) == len(steps(found)) == 40
     kinds = [type(e).__name__ for e in found if not isinstance(e, Noted)]
-    assert kinds == [type(e).__name__ for e in expected]
+    assert kinds[:3] == ["RunStarted", "StepEnded", "Evaluated"], "the first step waits for nothing"
+    assert sorted(kinds) == sorted(type(e).__name__ for e in expected)
     close(losses(found), losses(expected))
     assert [e.tokens for e in steps(found)] == [e.tokens for e in steps(expected)]
     assert [e.source for e in steps(found)] == [e.source for e in steps(expected)]

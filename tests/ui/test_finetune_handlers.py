@@ -2,26 +2,40 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from pydantic import TypeAdapter
 
-from mtl.service.planning import DataLook, NetworkPlan, PartPlan, SeenRow, SeenToken
+from mtl.errors import SessionError
+from mtl.service.aftermath import Asked
+from mtl.service.planning import DataLook, Mix, NetworkPlan, PartPlan, SeenRow, SeenToken
 from mtl.service.service import Service
+from mtl.service.tuning import TuneRequest
 from mtl.settings import Settings
 from mtl.training.config import FreezePolicy
+from mtl.training.plan import SourceMix, TaskMix
 from mtl.ui import render_tune
-from mtl.ui.finetune_handlers import (
+from mtl.ui.finetune_form import (
     ALL,
+    BALANCINGS,
+    CORRECTED,
     GRADUAL,
     HEADS_ONLY,
     LORA,
     NOTHING,
+    SAMPLERS,
     TOP_LAYERS,
-    FinetuneHandlers,
+    UPLOAD,
     Form,
+    form_of,
+    policy_of,
     presets,
+    request_of,
 )
+from mtl.ui.finetune_handlers import FinetuneHandlers
 
 
 @pytest.fixture
@@ -30,7 +44,7 @@ def on(predictor) -> FinetuneHandlers:
 
 
 def form(moves: str, top: float = 1, frozen: tuple[str, ...] = ()) -> Form:
-    return Form("", None, None, None, "topic", "", moves, top, list(frozen), 10, 1e-3, True)
+    return Form(label_head="topic", span_head="", moves=moves, top_layers=top, frozen_heads=list(frozen), replay=False)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +58,69 @@ def form(moves: str, top: float = 1, frozen: tuple[str, ...] = ()) -> Form:
     ],
 )
 def test_words_become_policies(moves: str, policy: FreezePolicy) -> None:
-    assert FinetuneHandlers._policy(form(moves), 2) == policy
+    assert policy_of(form(moves), 2) == policy
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *({"moves": moves} for moves in presets()),
+        {"moves": TOP_LAYERS, "top_layers": 1, "frozen_heads": ["topic"]},
+        {"source": UPLOAD, "text_column": "Feedback", "label_column": "Mood", "label_head": "mood", "span_head": None},
+        {"source": CORRECTED, "label_head": "topic", "span_head": None},
+        {"steps": 35, "rate": 1e-3, "encoder_rate": 2e-5, "keep": False, "replay": False, "replay_weight": 1.5},
+        *({"sampler": words, "temperature": 4.0} for words in SAMPLERS),
+        *({"balancing": words} for words in BALANCINGS),
+        {"label_weight": 0.0, "span_weight": 2.5},
+    ],
+    ids=str,
+)
+def test_settings_come_back_as_they_were(changes) -> None:
+    wanted = Form(**changes)
+    name = {UPLOAD: "rows.csv", CORRECTED: "corrections.jsonl"}.get(wanted.source, "helpdesk.marked")
+    request = request_of(wanted, Path("somewhere") / name, wanted.heads, 2)
+    told = json.loads(TypeAdapter(TuneRequest).dump_json(request))
+    found = form_of(TypeAdapter(TuneRequest).validate_python(told), 2)
+    assert request_of(found, request.path, found.heads, 2) == request
+    assert (found.source, found.moves, found.sampler, found.balancing) == (
+        wanted.source,
+        wanted.moves,
+        wanted.sampler,
+        wanted.balancing,
+    )
+
+
+def test_settings_that_the_page_cannot_show_are_refused() -> None:
+    odd = TuneRequest(path=Path("rows.csv"), heads={}, freeze=FreezePolicy(layer_decay=0.9))
+    with pytest.raises(SessionError, match="use their recipe"):
+        form_of(odd, 2)
+
+
+def test_problems_are_named_row_by_row_before_anything_starts(on: FinetuneHandlers, tmp_path: Path) -> None:
+    path = tmp_path / "bad.csv"
+    path.write_text("text,label\nfine,a\nragged\nalso fine,b\n", encoding="utf-8")
+    values = vars(Form(source=UPLOAD, file=str(path), label_head="mood", span_head="")).values()
+    table, *rest = on.preview("k", "default", *values)
+    assert "row 2" in table
+    assert "expected 2" in table
+    assert rest == [""] * 5
+    none = vars(Form(source=UPLOAD, label_head="mood", span_head="")).values()
+    assert "upload one first" in on.preview("k", "default", *none)[0]
+    assert (
+        "correct some texts under Classify first"
+        in on.preview("k", "default", *vars(Form(source=CORRECTED)).values())[0]
+    )
+
+
+def test_the_preview_shows_rows_mix_and_command(on: FinetuneHandlers) -> None:
+    table, rows, mix, command, recipe, python = on.preview("k", "default", *vars(Form(moves=ALL)).values())
+    assert "350 rows to learn from, 87 put aside" in table
+    assert "teaches request" in table
+    assert "B-" in rows
+    assert "replay topic" in mix
+    assert command.startswith("python -m mtl train recipe.yaml")
+    assert "keep_heads: true" in recipe
+    assert "fit(" in python
 
 
 @pytest.mark.parametrize("moves", [m for m in presets() if m != LORA])
@@ -85,8 +161,23 @@ def test_what_a_person_typed_is_text_in_the_drawing_and_the_rows() -> None:
     bad = "<img src=x>"
     plan = NetworkPlan("Nothing is frozen.", (PartPlan(f"head {bad}", 10, 10, 0.0),), (bad,))
     row = SeenRow((SeenToken("", None), SeenToken(bad, bad)), {bad: bad}, 4)
-    html = render_tune.network(plan) + render_tune.data(DataLook(8, 2, {bad: {bad: 3}}, 1, (row,)))
+    look = DataLook(8, 2, {bad: {bad: 3}}, 1, (row,), {bad: bad}, ({bad: bad},))
+    mixed = Mix(3, (SourceMix(bad, (bad,), 1, 3, 1.0, 3.0),), (TaskMix(bad, 1, 3.0),))
+    asked = (Asked(bad, bad, bad, bad, bad), Asked("x", "topic", "law", "", "food"))
+    html = "".join(
+        [
+            render_tune.network(plan),
+            render_tune.table(look),
+            render_tune.seen(look),
+            render_tune.mix(mixed),
+            render_tune.asked(asked),
+            render_tune.problems(f"2 problems:\n{bad}"),
+        ]
+    )
     assert "<img" not in html
     assert "10 of 10 parameters learn (100.0%)" in html
     assert "8 rows to learn from, 2 put aside" in html
     assert "[mark]<i>ignored</i>" in html
+    assert "1 of 2 of your corrections are answered as you said" in html
+    assert "✗ food" in html
+    assert render_tune.asked(()) == ""

@@ -5,9 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mtl.inference.explain import Alignment
-from mtl.service.runs import RunRecord
 from mtl.service.similarity import Matrix
-from mtl.training.events import StepEnded
 from mtl.ui import plots
 
 
@@ -15,13 +13,6 @@ def test_heat_map_holds_the_cosines_in_reading_order() -> None:
     figure = plots.heat_map(Matrix(("one", "two"), np.array([[1, 0.25], [0.25, 1]], np.float32), ()))
     assert figure.data[0].z.tolist() == [[1, 0.25], [0.25, 1]]
     assert list(figure.data[0].y) == ["1. one", "2. two"]
-
-
-def test_loss_curve_draws_what_was_measured() -> None:
-    steps = [StepEnded(i, "d", {"mood": 2.0 / i}, None, 0.1, 9, 0.1) for i in (1, 2, 4)]
-    figure = plots.loss_curve(RunRecord("r", "running", steps))
-    assert list(figure.data[0].y) == [2.0, 1.0, 0.5]
-    assert figure.data[1].y[0] == 2.0  # the smoothed curve starts where the loss does
 
 
 def test_a_heat_map_of_two_lists_has_the_one_down_and_the_other_across() -> None:

@@ -5,13 +5,10 @@ from __future__ import annotations
 import re
 
 import numpy as np
-import pytest
 
 from mtl.service.corpora import Corpus
-from mtl.service.runs import RunRecord
 from mtl.service.similarity import Comparison, Hit, Ranking
 from mtl.tasks import Classification, NamedEntities
-from mtl.training.events import Evaluated, RunStarted, SourceScore
 from mtl.types import Analysis, LabelScores, Span
 from mtl.ui import render
 
@@ -92,27 +89,6 @@ def test_sentences_that_were_cut_are_named() -> None:
     assert "Longer than the model reads: The second sentence." in render.pair_score(Comparison(0.5, (1,)))
     many = render.hits(Ranking((Hit(0, "x", 0.5),), tuple(range(8))), Corpus(("x",) * 8, {}))
     assert "The query, Sentence 1, Sentence 2, Sentence 3, Sentence 4 and 3 more" in many
-
-
-@pytest.mark.parametrize(
-    ("state", "events", "words"),
-    [
-        ("waiting", [], "waits; 0 run(s) come first"),
-        ("running", [], "prepares"),
-        ("running", [RunStarted(7, "Frozen: x.", {"h": 2}, {"h": 4}, {}, (), "cpu")], "step 0 of 7. Frozen: x. 2 of 4"),
-    ],
-)
-def test_a_run_says_where_it_stands(state: str, events: list, words: str) -> None:
-    assert words in render.run_status(RunRecord("tuned 1", state, events))
-
-
-def test_scores_compare_the_first_with_the_best() -> None:
-    evaluations = [
-        Evaluated(step, (SourceScore("d", "mood", {"accuracy": value}, value),), value)
-        for step, value in ((0, 0.5), (5, 0.9), (10, 0.7))
-    ]
-    html = render.run_scores(RunRecord("tuned 1", "running", evaluations))
-    assert re.findall(r"class='num'>([-+.\d]+)</td>", html) == ["0.500", "0.900", "+0.400"]
 
 
 def test_hits_of_a_table_say_their_row() -> None:

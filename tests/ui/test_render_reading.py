@@ -6,7 +6,6 @@ import re
 
 import numpy as np
 
-from mtl.evaluation.drift import Drift, Flip, Shift
 from mtl.inference.explain import Alignment, Reasons, TokenReading, WordReason
 from mtl.service.corpora import Corpus
 from mtl.service.maps import Found, MapPoints, Placed
@@ -109,13 +108,3 @@ def test_the_map_note_says_all_that_is_missing() -> None:
         assert words in note
     assert "2 sentences hold “a”" in render_map.search_note(Found((0, 1), by_meaning=False), "a")
     assert "No sentence holds “a”; the 1 that mean" in render_map.search_note(Found((0,), by_meaning=True), "a")
-
-
-def test_what_a_run_cost_is_shown_with_texts_as_text() -> None:
-    found = Drift((Shift("topic", "labels as before", 1.0, 0.9),), (Flip(BAD, "topic", "food", BAD),) * 13, 0.97)
-    html = render_reading.drift(found)
-    assert "<td class='num'>1.000</td><td class='num'>0.900</td><td class='num'>-0.100</td>" in html
-    assert "13 answers changed, the first 12:" in html
-    assert "<img" not in html
-    assert "No answer changed." in render_reading.drift(Drift((), (), 1.0))
-    assert render_reading.drift(None) == ""
