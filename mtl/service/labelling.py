@@ -37,7 +37,7 @@ SHELF_TABLES = 5
 class Batch:
     """A table with the answers beside it; a row that could not be read says why in `error`.
 
-    preview  the columns that tell most: the text, the answers, what went wrong
+    preview  the columns that tell most: the text, the answers, what went wrong where anything did
     """
 
     name: str
@@ -121,7 +121,9 @@ class Labelling:
         ours_first = (*names, "error")
         called = {name: text_name if name == "text" else name for name in columns}
         rows = [{called[name]: value for name, value in row.items()} for row in rows]
-        preview = tuple(called[name] for name in ours_first if name != "truncated_at")
+        scores = {f"{task.name}_score" for task in predictor.tasks}
+        hidden = {"truncated_at", *scores} | (set() if len(good) < len(rows) else {"error"})
+        preview = tuple(called[name] for name in ours_first if name not in hidden)
         columns = tuple(called[name] for name in columns)
         return Batch(Path(path).name.split(".")[0], columns, preview, tuple(rows), len(rows) - len(good))
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Literal
 
 from mtl.errors import MtlError, SessionError
+from mtl.training import memory
 from mtl.training.events import Evaluated, Noted, RunEnded, RunEvent, RunStarted, StepEnded
 
 logger = logging.getLogger(__name__)
@@ -173,6 +174,7 @@ class Run(RunRecord):
             raise
         finally:
             self._work = self._finished = None  # they hold the model, which the session may drop
+            memory.give_back()
             self._slot.leave(self)
 
     def _train(self) -> None:

@@ -61,6 +61,14 @@ class Ranking:
 
 
 @dataclass(frozen=True)
+class Explained:
+    """A comparison and the words that carry it."""
+
+    comparison: Comparison
+    words: Alignment
+
+
+@dataclass(frozen=True)
 class Matrix:
     """Cosines (n, m) of every text with every text `across`; `cut` has the places of the texts that were cut."""
 
@@ -136,18 +144,22 @@ class Similarity:
         found = self._vectors(key, model, texts, n_dims)
         return Comparison(float(found.rows[0] @ found.rows[1]), found.cut)
 
-    def align(self, key: str, model: str, left: str, right: str) -> Alignment:
-        """Which words of two texts carry their cosine; of each text the first `MOST_WORDS`."""
+    def explained(self, key: str, model: str, left: str, right: str) -> Explained:
+        """How alike two texts are, and which words carry that, from one pass; of each text the first `MOST_WORDS`."""
         texts = checked([left, right], self.settings, what=SIDES)
-        found = explain.align(*explain.read_tokens(self.models.get(key, model), texts))
+        readings = explain.read_tokens(self.models.get(key, model), texts)
+        found = explain.align(*readings)
+        vectors = [one.analysis.vector for one in readings]
+        cut = tuple(place for place, one in enumerate(readings) if one.analysis.truncated_at is not None)
         first = slice(MOST_WORDS)
-        return replace(
+        words = replace(
             found,
             left=found.left[first],
             right=found.right[first],
             cosines=found.cosines[first, first],
             shares=found.shares[first, first],
         )
+        return Explained(Comparison(float(vectors[0] @ vectors[1]), cut), words)
 
     def matrix(
         self, key: str, model: str, lines: str, across: str = "", *, limit: int = 40, n_dims: int | None = None

@@ -207,7 +207,9 @@ def chosen_tasks(base: Predictor, table: tables.Table, heads: dict[str, str], *,
     tasks = []
     for kind, name in heads.items():
         labels = TASK_TYPES[kind].labels_in(table.rows)
-        if not labels:
+        known = existing.get(name)
+        nothing_marked = known is not None and any(row.get(c) is not None for row in table.rows for c in known.columns)
+        if not labels and not nothing_marked:
             needed = " or ".join(repr(column) for column in TASK_TYPES[kind].columns)
             raise DataError(
                 f"{table.path.name}: head {name!r} needs a column {needed} with something in it; "
@@ -218,7 +220,6 @@ def chosen_tasks(base: Predictor, table: tables.Table, heads: dict[str, str], *,
                 f"{table.path.name}: {len(labels):,} different labels for head {name!r}, the limit is {max_labels}; "
                 "is it the right column?"
             )
-        known = existing.get(name)
         if known is None:
             tasks.append(from_spec({"type": kind, "name": name, "labels": labels}))
             continue

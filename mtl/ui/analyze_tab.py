@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
 import gradio as gr
 
 from mtl.errors import SessionError
-from mtl.service.labelling import spans_of_pieces
 from mtl.service.models import BASE
-from mtl.types import Analysis, LabelScores, Span
 from mtl.ui import render, render_reading
 from mtl.ui.context import Context, spoken
+from mtl.ui.corrections import create_corrections
 from mtl.ui.render_map import literal
-from mtl.ui.theme import TAG_COLOURS
 
 TEXT = (
     "Siemens has doubled its profits, Maria Keller said in Berlin on Tuesday, and she thanked the staff for a "
@@ -27,7 +23,7 @@ EXAMPLES = (
     "U.S. senators left for Geneva on Monday; talks with the W.H.O. begin at 9 a.m.",
 )
 ENDINGS = {"CSV": ".csv", "JSONL": ".jsonl", "Parquet": ".parquet"}
-MOST_OF_A_CELL = 120
+MOST_OF_A_CELL = 60
 """Characters of a cell that the page shows."""
 PREVIEW = 20
 """Rows of a labelled table that the page shows."""
@@ -90,89 +86,13 @@ def _one_text(context: Context) -> None:
     inputs, outputs = [*context.who, text, threshold, shown], [labels, entities]
     button.click(analyze, inputs, outputs, api_name="analyze")
     chosen = examples.load_input_event.then
-    _correct(context, text, (button.click, text.submit, chosen, context.model.input))
+    create_corrections(context, text, (button.click, text.submit, chosen, context.model.input))
     for trigger in (text.submit, threshold.release, shown.input, context.model.input, chosen):
         trigger(analyze, inputs, outputs, api_name=False)
     ask.click(why, [*context.who, text, task], reasons, api_name="why")
     context.model.change(offer, context.who, task, api_name=False, show_progress="hidden")
     context.share("text", text)
     context.restored(analyze, inputs, outputs)
-
-
-def _correct(context: Context, text: gr.Textbox, again: Sequence[Callable[..., object]]) -> None:
-    """In place: a label from a list, spans by marking them; what is added is offered by the fine-tune tab."""
-    service = context.service
-
-    @spoken
-    def begin(key: str, model: str, text: str, task: str | None) -> tuple[object, ...]:
-        """Fills in what the model says, to be changed."""
-        if not text.strip():
-            return gr.skip()  # type: ignore[no-any-return]
-        tasks = service.models.get(key, model).tasks
-        found = service.labelling.analyze(key, model, text)
-        names = [one.name for one in tasks if one.kind == "classification"]
-        chosen = task if task in names else next(iter(names), None)
-        mine = next((e.targets for e in service.labelling.corrections(key) if e.texts[0] == text), {})
-        spans = next((mine[t.name] for t in tasks if t.reads_words and t.name in mine), None)
-        pieces = _pieces(text, _spans(found) if spans is None else spans)  # type: ignore[arg-type]
-        return gr.update(choices=names, value=chosen), offer_labels(key, model, text, chosen), gr.update(value=pieces)
-
-    @spoken
-    def offer_labels(key: str, model: str, text: str, task: str | None) -> object:
-        """The labels of a task: chosen is what the person said before, else what the model says."""
-        known = next((one.labels for one in service.models.get(key, model).tasks if one.name == task), ())
-        mine = next((e.targets for e in service.labelling.corrections(key) if e.texts[0] == text), {})
-        said = service.labelling.analyze(key, model, text).predictions.get(task or "")
-        label = mine.get(task or "") or (said.label if isinstance(said, LabelScores) else None)
-        return gr.update(choices=list(known), value=label)
-
-    @spoken
-    def keep(
-        key: str, model: str, text: str, task: str | None, label: str | None, pieces: list[dict[str, object]] | None
-    ) -> str:
-        targets: dict[str, object] = {task: label} if task and label else {}
-        heads = [one.name for one in service.models.get(key, model).tasks if one.reads_words]
-        if pieces and heads:
-            parts = [(str(one.get("token", "")), str(one["class_or_confidence"] or "") or None) for one in pieces]
-            if "".join(piece for piece, _ in parts) != text:
-                raise SessionError("The text has changed since; press Analyze first.")
-            targets[heads[0]] = spans_of_pieces(parts)
-        count = service.labelling.correct(key, model, text, targets)  # type: ignore[arg-type]
-        return _kept(count)
-
-    def forget(key: str) -> str:
-        service.labelling.forget_corrections(key)
-        return _kept(0)
-
-    def count(key: str) -> str:
-        return _kept(len(service.labelling.corrections(key)))
-
-    with gr.Accordion("Is something wrong? Correct it", open=False, elem_id="correct") as panel:
-        gr.Markdown("Choose the right label; mark words to name them, press a name to change it. Then add the text.")
-        with gr.Row():
-            task = gr.Dropdown([], label="Task", elem_id="correct-task")
-            label = gr.Dropdown([], label="Right label", elem_id="correct-label")
-        colours = {
-            name: TAG_COLOURS[place % len(TAG_COLOURS)]
-            for one in service.models.base.tasks
-            if one.reads_words
-            for place, name in enumerate(one.labels)
-        }
-        spans = gr.HighlightedText(
-            label="Entities", interactive=True, color_map=colours, combine_adjacent=True, elem_id="correct-spans"
-        )
-        with gr.Row():
-            add = gr.Button("Add to my corrections", variant="primary", elem_id="correct-go")
-            drop = gr.Button("Forget them all", elem_id="correct-forget")
-        note = gr.Markdown("No texts corrected yet.", elem_id="correct-note")
-    fill = [*context.who, text, task]
-    panel.expand(begin, fill, [task, label, spans], api_name=False, show_progress="hidden")
-    for trigger in again:
-        trigger(begin, fill, [task, label, spans], api_name=False, show_progress="hidden")
-    task.input(offer_labels, fill, label, api_name=False, show_progress="hidden")
-    context.ready.then(count, context.session, note, api_name=False, show_progress="hidden")
-    add.click(keep, [*context.who, text, task, label, spans], note, api_name="correct")
-    drop.click(forget, context.session, note, api_name=False)
 
 
 def _two_models(context: Context) -> None:
@@ -242,8 +162,9 @@ def _table(context: Context) -> None:
         return gr.update(choices=list(service.corpora.columns(file)) if file else [], value=None)
 
     gr.Markdown(
-        "A table in, the same table with labels, confidences and entities out. Blank: the sample sentences. In "
-        "CSV a cell that a spreadsheet would run as a formula begins with an apostrophe."
+        "A table in, the same table with labels, confidences and entities out (below: the first rows, cut, without "
+        "confidences). Blank: the sample sentences. In CSV a cell that a spreadsheet would run as a formula begins "
+        "with an apostrophe."
     )
     with gr.Row():
         file = gr.File(label="CSV, TSV, JSONL or Parquet (also .gz)", elem_id="batch-file", height=120)
@@ -270,25 +191,3 @@ def _cell(value: object) -> str:
         return ", ".join(f"{one.get('word', '')} ({one.get('label', '')})" for one in value if isinstance(one, dict))
     said = "" if value is None else str(value)
     return said if len(said) <= MOST_OF_A_CELL else f"{said[: MOST_OF_A_CELL - 1]}…"
-
-
-def _kept(count: int) -> str:
-    if not count:
-        return "No texts corrected yet."
-    many = f"{count} text{'s' * (count != 1)}"
-    return f"{many} corrected. Under **Fine-tune** choose *My corrections* to train on them."
-
-
-def _spans(found: Analysis) -> tuple[Span, ...]:
-    """What the first task that marks words says."""
-    return next((value for value in found.predictions.values() if isinstance(value, tuple)), ())
-
-
-def _pieces(text: str, spans: Sequence[Span]) -> list[tuple[str, str | None]]:
-    """The text in pieces, as `gr.HighlightedText` takes it."""
-    pieces: list[tuple[str, str | None]] = []
-    place = 0
-    for span in spans:
-        pieces += [(text[place : span.start], None), (text[span.start : span.end], span.label)]
-        place = span.end
-    return [piece for piece in [*pieces, (text[place:], None)] if piece[0]]

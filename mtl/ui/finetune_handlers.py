@@ -60,19 +60,18 @@ class FinetuneHandlers:
         active = run is not None and run.active
         if news == seen:
             return render_tune.status(run), *[gr.skip()] * (N_PLOTS + N_AFTER), gr.Timer(active=active), news
-        drawn = [_plot(figure) for figure in plots_tune.live(run)]
         picker = gr.skip() if active and seen else gr.Dropdown(choices=self.service.models.names(key))
         tuned = self.service.tuned(key, run.name) if run and not active else None
         after = tuned.aftermath if tuned else None
         runs = self.service.runs(key)
         return (
             render_tune.status(run),
-            *drawn,
-            render_tune.scores(run),
-            render_tune.asked(after.asked if after else ()),
-            render_tune.drift(after.drift if after else None),
-            render_tune.runs(runs),
-            _plot(plots_tune.runs(runs)),
+            *(_shown(figure) for figure in plots_tune.live(run)),
+            _shown(render_tune.scores(run)),
+            _shown(render_tune.asked(after.asked if after else ())),
+            _shown(render_tune.drift(after.drift if after else None)),
+            _shown(render_tune.runs(runs)),
+            _shown(plots_tune.runs(runs)),
             picker,
             gr.Timer(active=active),
             news,
@@ -194,6 +193,6 @@ class FinetuneHandlers:
         return Path(form.file)
 
 
-def _plot(figure: object) -> object:
-    """A figure where there is something to draw, else a hidden one."""
-    return gr.update(visible=False) if figure is None else gr.update(value=figure, visible=True)
+def _shown(value: object) -> object:
+    """A figure or a text where there is something to show, else nothing in its place."""
+    return gr.update(value=value, visible=True) if value else gr.update(visible=False)

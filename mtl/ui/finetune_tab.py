@@ -185,11 +185,13 @@ def _again(form: Fields, on: FinetuneHandlers) -> list[gr.components.Component]:
     with gr.Accordion(
         "The same as a command and in Python; settings of an earlier run", open=False, elem_id="tune-same"
     ):
-        command = gr.Code(language="shell", label="Command", elem_id="tune-command", interactive=False)
-        recipe = gr.Code(
-            language="yaml", label="recipe.yaml, beside your table", elem_id="tune-recipe", interactive=False
-        )
-        python = gr.Code(language="python", label="Python", elem_id="tune-python", interactive=False)
+        command, recipe, python = (
+            gr.Textbox(label=label, lines=1, max_lines=24, interactive=False, buttons=["copy"], elem_id=f"tune-{name}",
+                       elem_classes="mtl-code")
+            for name, label in (
+                ("command", "Command"), ("recipe", "recipe.yaml, beside your table"), ("python", "Python")
+            )
+        )  # fmt: skip
         gr.Markdown("The zip that you take along holds the recipe and the sentences that were replayed.")
         file = gr.File(
             label="Settings of an earlier run: its zip",
@@ -243,9 +245,9 @@ def _run(context: Context, form: Fields, on: FinetuneHandlers, everyone: list[gr
                 with gr.Column(min_width=320):
                     live.append(gr.Plot(figure, label=label, elem_id=f"tune-{one}", visible=figure is not None))
     scores = gr.HTML(render_tune.scores(example), elem_id="tune-scores")
-    asked = gr.HTML(elem_id="tune-asked")
-    cost = gr.HTML(elem_id="tune-cost")
-    runs = gr.HTML(elem_id="tune-runs")
+    asked = gr.HTML(elem_id="tune-asked", visible=False)
+    cost = gr.HTML(elem_id="tune-cost", visible=False)
+    runs = gr.HTML(elem_id="tune-runs", visible=False)
     overlay = gr.Plot(label="Your runs", elem_id="tune-overlay", visible=False)
     with gr.Row():
         see = gr.Button("Show the map before and after", elem_id="tune-moved-go")

@@ -19,7 +19,10 @@ def create_link(context: Context, tabs: gr.Tabs, names: tuple[str, ...]) -> None
 
     def fill(request: gr.Request) -> object:
         asked = dict(request.query_params)
-        known = {name: asked[name][:MAX_CHARACTERS] for name in fields if name in asked}
+        long = [name for name in fields if len(asked.get(name, "")) > MAX_CHARACTERS]
+        if long:
+            gr.Warning(f"The link carries too much for {long[0]!r}, which is left as it is.")
+        known = {name: asked[name] for name in fields if name in asked and name not in long}
         if not known and asked.get("tab") not in names:
             return gr.skip()
         tab = gr.Tabs(selected=asked["tab"]) if asked.get("tab") in names else gr.skip()

@@ -8,8 +8,8 @@ from html import escape
 from mtl.service.corpora import Corpus
 from mtl.service.similarity import Comparison, Matrix, Ranking
 from mtl.tasks import Task
-from mtl.training.compare import SHARED, SINGLE
-from mtl.training.verdict import SharingReport
+from mtl.training.compare import FREE, SHARED, SINGLE
+from mtl.training.verdict import Difference, SharingReport
 from mtl.types import Analysis, LabelScores, Span
 from mtl.ui.theme import TAG_COLOURS
 
@@ -116,6 +116,47 @@ def entities(
 def warning(sentence: str) -> str:
     """A sentence that must not be overlooked."""
     return f'<div class="mtl-warn">{escape(sentence)}</div>'
+
+
+def in_plain_words(found: SharingReport) -> str:
+    """The answer for somebody who has never heard of sharing: what was compared, and what came of it, task by task."""
+    whole = [gap for gap in found.differences if gap.source is None]
+    names = list(dict.fromkeys(gap.task for gap in whole))
+    alone = {gap.task: gap for gap in whole if gap.against == SINGLE}
+    kept = {gap.task: gap for gap in whole if gap.against == FREE}
+    cost = {cost.arm: cost for cost in found.costs}
+    times = cost[SINGLE].parameters / cost[SHARED].parameters
+    lines = [f"<li><b>{escape(name)}</b>: {_alone(alone[name])}</li>" for name in names if name in alone]
+    spoiled = [_spoiled(gap) for gap in kept.values() if gap.verdict == "better"]
+    return (
+        f'<div class="mtl-card"><p>One way to do {len(names)} jobs is to train {len(names)} models, a specialist for '
+        "each. The other is one model whose large lower part is shared and which has a small part of its own for each "
+        "job. That is cheaper, but does each job suffer from the others? We trained both ways on the same rows for "
+        f"the same time, {_seeds_in_words(found)}, and tested on texts that neither had seen.</p>"
+        f"<ul class='mtl-differences'>{''.join(lines)}</ul><p>What is saved: the specialists are {times:.1f} times as "
+        f"large together, and take {found.one_pass.ratio:.1f} times as long to answer everything. "
+        f"{' '.join(spoiled)}</p></div>"
+    )
+
+
+def _alone(gap: Difference) -> str:
+    points = abs(100 * gap.interval.value)
+    if gap.verdict == "same":
+        return f"the shared model and the specialist cannot be told apart ({100 * gap.interval.value:+.1f} points)"
+    word = "better" if gap.verdict == "better" else "worse"
+    return f"the shared model is {points:.1f} points {word} than the specialist"
+
+
+def _spoiled(gap: Difference) -> str:
+    return (
+        f"While it learns, the shared model is held near what it knew; without that, {escape(gap.task)} would be "
+        f"{100 * gap.interval.value:.1f} points lower."
+    )
+
+
+def _seeds_in_words(found: SharingReport) -> str:
+    n = len(found.seeds)
+    return f"{n} times with different luck of the draw" if n > 1 else "once"
 
 
 def verdicts(found: SharingReport) -> str:

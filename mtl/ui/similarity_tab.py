@@ -59,9 +59,9 @@ def _two_sentences(context: Context) -> None:
 
     @spoken
     def compare(key: str, model: str, left: str, right: str) -> tuple[str, go.Figure, str]:
-        score = render.pair_score(service.similarity.compare(key, model, left, right))
-        found = service.similarity.align(key, model, left, right)
-        return score, plots.alignment(found), render_reading.alignment_note(found)
+        found = service.similarity.explained(key, model, left, right)
+        score = render.pair_score(found.comparison)
+        return score, plots.alignment(found.words), render_reading.alignment_note(found.words)
 
     with gr.Row():
         left = gr.Textbox(LEFT, label="First sentence", lines=2, min_width=280, elem_id="pair-left")

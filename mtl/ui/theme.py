@@ -48,6 +48,7 @@ CSS = """
 .mtl-table td.num, .mtl-table th.num {text-align: right; font-variant-numeric: tabular-nums}
 .mtl-table th i {display: block; font-style: normal; font-weight: 400; font-size: .78rem;
   color: var(--body-text-color-subdued)}
+.mtl-code textarea {font-family: var(--font-mono); font-size: .85rem}
 .mtl-raw td {vertical-align: top; min-width: 5em}
 .mtl-wide {min-width: 90px}
 .mtl-lost {color: var(--error-text-color, #b02a37)}

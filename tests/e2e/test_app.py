@@ -214,7 +214,7 @@ def test_bad_table_names_row_and_column_and_the_app_goes_on(page, tmp_path: Path
     page.get_by_text("bad.csv").first.wait_for()
     page.wait_for_timeout(800)
     page.locator("#tune-go").click()
-    page.get_by_text(re.compile("row 2.*has 1 cells; expected 2")).wait_for()
+    page.locator("[data-testid=toast-text]", has_text=re.compile("row 2.*has 1 cells; expected 2")).wait_for()
     open_tab(page, "Similarity")
     page.locator("#pair-go").click()
     page.locator("#pair-score .mtl-score").wait_for()

@@ -1,17 +1,15 @@
-"""Every feature of the three reading tabs, walked once on a desktop's screen with the real checkpoint."""
+"""Every feature of the reading tabs, walked once on a desktop's screen with the real checkpoint; axe on all of them."""
 
 from __future__ import annotations
 
 import json
 import re
-import zipfile
 from pathlib import Path
 from urllib.parse import parse_qs, urlparse
 
 import pandas as pd
 import pytest
 
-import mtl
 from tests.e2e.conftest import opened
 from tests.e2e.test_app import choose_file, open_tab
 
@@ -272,7 +270,7 @@ def test_a_correction_joins_a_training_set_that_fine_tuning_offers(wide) -> None
     assert "Berlin" in text_of(wide, "#correct-spans")
     choose(wide, "#correct-label", "politics")
     wide.locator("#correct-go").click()
-    wait_for_words(wide, "#correct-note", "1 text corrected; correct at least one more")
+    wait_for_words(wide, "#correct-note", "1 text corrected. Under Fine-tune")
     open_tab(wide, "Fine-tune")
     wide.get_by_label("My corrections").check()
     wide.wait_for_function("document.querySelector('#tune-label-head input').value === 'topic'")
@@ -309,45 +307,6 @@ def test_two_models_are_compared_on_a_text_and_on_the_map(wide) -> None:
         )
 
 
-def test_the_network_is_drawn_and_pressed_and_the_data_looked_at(wide) -> None:
-    open_tab(wide, "Fine-tune")
-    wide.get_by_role("button", name="The network: what may move").click()
-    part = wide.locator("#tune-network [data-part='layer 5']")
-    assert part.get_attribute("aria-pressed") == "false"
-    part.click()
-    wide.wait_for_function("document.querySelector(\"[data-part='layer 5']\").ariaPressed === 'true'")
-    assert wide.get_by_label("Top layers and heads").is_checked()
-    assert wide.locator("#tune-network [data-part='layer 4']").get_attribute("aria-pressed") == "false"
-    wait_for_words(wide, "#tune-network", "Head topic does not learn while the encoder below it moves")
-    wide.get_by_role("button", name="The data, and what a step takes").click()
-    wide.locator("#tune-look").click()
-    wait_for_words(wide, "#tune-rows", "182 rows to learn from, 45 put aside")
-    assert wide.locator("#tune-rows .mtl-tagged").count() > 3
-    wide.locator("#tune-measure").click()
-    wait_for_words(wide, "#tune-cost-step", "A step takes")
-
-
-def test_a_run_says_what_it_cost_and_its_model_goes_along(wide, tmp_path: Path) -> None:
-    open_tab(wide, "Fine-tune")
-    wide.locator("#tune-steps input[type=number]").fill("20")
-    wide.locator("#tune-go").click()
-    wait_for_words(wide, "#tune-status", "finished after 20", timeout=180_000)
-    wait_for_words(wide, "#tune-cost", "No answer changed.")
-    rows = [row.split("\t") for row in wide.locator("#tune-cost tr").all_inner_texts()[1:]]
-    assert [(row[0], row[4]) for row in rows[:2]] == [("topic", "+0.000"), ("sentiment", "+0.000")]
-    wait_for_words(wide, "#tune-runs", "tuned 1")
-    choose(wide, "#model", "tuned 1")
-    wide.locator("#tune-download").click()
-    with wide.expect_download() as download:
-        wide.locator("#tune-capsule a").first.click()
-    path = tmp_path / download.value.suggested_filename
-    download.value.save_as(path)
-    with zipfile.ZipFile(path) as archive:
-        archive.extractall(tmp_path)
-    model = mtl.load(tmp_path / "model")
-    assert {"request", "things", "topic"} <= {task.name for task in model.tasks}
-
-
 def test_a_link_brings_back_what_was_filled_in_and_its_answer(wide, app, browser) -> None:
     wide.locator("#pair-left textarea").fill("Penguins eat fish & krill.")
     wide.locator("#pair-right textarea").fill("Seals hunt fish.")
@@ -366,6 +325,12 @@ def test_a_link_brings_back_what_was_filled_in_and_its_answer(wide, app, browser
         other.wait_for_function("document.querySelector('#pair-plot')?.innerText.includes('1. Penguins')")
 
 
+PANELS = (
+    "The mix of tasks, before any step",
+    "The first rows as the model sees them",
+    "The same as a command and in Python",
+    "Was sharing worth it?",
+)
 INNER = {
     "Similarity": ("Pair", "Lists", "Search", "Duplicates", "X-ray", "Length"),
     "Map": (),
@@ -392,8 +357,10 @@ def test_every_tab_is_accessible_and_fits_the_screen(app, browser, screen: str, 
                 page.locator("#why-go").click()
                 page.locator("#why-words .mtl-why").first.wait_for()
             if tab == "Fine-tune":
-                page.get_by_role("button", name="The network: what may move").click()
-                page.locator("#tune-network [data-part]").first.wait_for()
+                for panel in PANELS:
+                    page.get_by_role("button", name=panel).click()
+                page.locator("#tune-rows .mtl-token").first.wait_for()
+                page.wait_for_function("document.querySelector('#tune-recipe textarea').value.includes('sources')")
             for name in inner or (tab,):
                 if inner:
                     open_tab(page, name)

@@ -30,7 +30,7 @@ def test_a_table_comes_back_with_answers_and_errors_by_row(service: Service, tmp
     path.write_text(f"id,remark\n1,the cat is here\n2,\n3,{long}\n4,=SUM(A1)\n", encoding="utf-8")
     seen: list[float] = []
     found = service.labelling.batch("k", BASE, path, "remark", on_progress=seen.append)
-    assert found.preview == ("remark", "topic", "topic_score", "entities", "error")
+    assert found.preview == ("remark", "topic", "entities", "error")
     assert found.columns == ("id", "remark", "topic", "topic_score", "entities", "truncated_at", "error")
     assert [row["error"] for row in found.rows] == [
         None,

@@ -59,10 +59,14 @@ def test_the_cost_of_a_length_is_nothing_at_full_length(service: Service) -> Non
 
 
 def test_an_alignment_shows_the_first_words(service: Service, monkeypatch) -> None:
-    found = service.similarity.align("k", BASE, "the cat", "the law")
+    said = service.similarity.explained("k", BASE, "the cat", "the law")
+    assert said.comparison.score == pytest.approx(
+        service.similarity.compare("k", BASE, "the cat", "the law").score, abs=1e-5
+    )
+    found = said.words
     assert (found.left, found.right) == (("the", "cat"), ("the", "law"))
     monkeypatch.setattr(similarity, "MOST_WORDS", 2)
-    cut = service.similarity.align("k", BASE, "a", "the law of rome")
+    cut = service.similarity.explained("k", BASE, "a", "the law of rome").words
     assert (cut.left, cut.right, cut.cosines.shape) == (("a",), ("the", "law"), (1, 2))
 
 

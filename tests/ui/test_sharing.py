@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,17 @@ def test_a_verdict_a_task_with_its_limits_and_what_one_pass_saves() -> None:
     assert "3 seeds, at most 8,000 training rows a task, equal budget (9 steps of the shared model)" in html
     assert "hold 3.5 times the parameters and take 3.2 times as long" in html
     assert "4 passes instead of one; two cores" in html
+
+
+def test_the_answer_is_said_in_plain_words_too() -> None:
+    html = render.in_plain_words(REPORT)
+    assert "<b>to&lt;pic</b>: the shared model is 5.0 points better than the specialist" in html
+    assert "3.5 times as large together, and take 3.2 times as long" in html
+    assert "3 times with different luck of the draw" in html
+    same = replace(REPORT, differences=(replace(GAPS[0], verdict="same", interval=Interval(-0.012, -0.03, 0.01)),))
+    assert "cannot be told apart (-1.2 points)" in render.in_plain_words(same)
+    kept = replace(REPORT, differences=(*GAPS, replace(GAPS[0], against=FREE)))
+    assert "without that, to&lt;pic would be 5.0 points lower" in render.in_plain_words(kept)
 
 
 def test_the_figure_has_every_score_with_its_limits() -> None:
