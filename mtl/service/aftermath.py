@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -14,12 +15,16 @@ from mtl.evaluation.drift import Answers, Drift, answers, drift, in_words, uncha
 from mtl.inference import projection
 from mtl.inference.predictor import Predictor
 from mtl.service.corpora import Corpora
-from mtl.service.replay import guard_rows
+from mtl.service.replay import guard_rows, guard_texts
 from mtl.service.tuning import TuneData
 from mtl.types import Example, Target
 
 MOST_MOVED = 200
 """Rows of a person's that are shown on the map before and after."""
+MOST_ASKED = 100
+"""Corrections that are read again after a run."""
+MOST_CHARACTERS = 400
+"""Of a text that is kept to be shown."""
 
 
 @dataclass(frozen=True)
@@ -69,27 +74,33 @@ class Aftermath:
 
 
 class Guard:
-    """Tests old tasks on the samples; what a model says before a run is asked once."""
+    """Tests old tasks on samples that are not replayed; what a model says before a run is asked once."""
 
     def __init__(self, corpora: Corpora) -> None:
         self.corpora = corpora
         self._answers: WeakKeyDictionary[Predictor, Answers] = WeakKeyDictionary()
         self._asking = threading.Lock()
 
+    @cached_property
+    def texts(self) -> tuple[str, ...]:
+        """The sentences with known answers; where there are none, the samples, which are then replayed too."""
+        gold = guard_texts(self.corpora.settings.samples)
+        return gold or self.corpora.sample.texts
+
     def known(self, model: Predictor) -> Answers:
         """What a model, whose weights do not change any more, says of the samples."""
         with self._asking:
             if model not in self._answers:
-                self._answers[model] = answers(model, self.corpora.sample.texts, self._pairs())
+                self._answers[model] = answers(model, self.texts, self._pairs())
             return self._answers[model]
 
     def aftermath(self, base: Predictor, tuned: Predictor, data: TuneData) -> Aftermath:
         """Reads samples and rows with the model as it was and as it is."""
-        texts = self.corpora.sample.texts
         gold = guard_rows(self.corpora.settings.samples, base)
-        found = drift(base, tuned, texts, self._pairs(), gold=gold, known=self.known(base))
+        found = drift(base, tuned, self.texts, self._pairs(), gold=gold, known=self.known(base))
         asked = () if data.validation else _asked(base, tuned, data)
-        return Aftermath(found, asked, None if unchanged(base, tuned) else _moved(base, tuned, data, texts))
+        moved = None if unchanged(base, tuned) else _moved(base, tuned, data, self.texts)
+        return Aftermath(found, asked, moved)
 
     def _pairs(self) -> list[tuple[str, str, float]]:
         pairs = self.corpora.sample_pairs
@@ -106,13 +117,13 @@ def place(moved: Moved) -> MovedMap:
 
 
 def _asked(base: Predictor, tuned: Predictor, data: TuneData) -> tuple[Asked, ...]:
-    rows = data.parts.train
+    rows = data.parts.train[:MOST_ASKED]
     known = {task.name for task in base.tasks}
     now = tuned.analyze([row.texts[0] for row in rows], [task.name for task in data.tasks])
     old = base.analyze([row.texts[0] for row in rows], [task.name for task in data.tasks if task.name in known])
     return tuple(
         Asked(
-            row.texts[0],
+            row.texts[0][:MOST_CHARACTERS],
             name,
             _target_in_words(row.texts[0], target),
             in_words(row.texts[0], a[name]) if name in known else "",
@@ -129,10 +140,11 @@ def _target_in_words(text: str, target: Target) -> str:
 
 def _moved(base: Predictor, tuned: Predictor, data: TuneData, samples: Sequence[str]) -> Moved:
     rows = [*data.parts.validation, *data.parts.train][:MOST_MOVED]
-    texts = tuple(dict.fromkeys([*(row.texts[0] for row in rows), *samples[::2]]))
+    texts = tuple(dict.fromkeys([*(row.texts[0] for row in rows), *samples]))
     groups = {row.texts[0]: _group(row) for row in rows}
     before, after = (model.encode(texts) for model in (base, tuned))
-    return Moved(texts, tuple(groups.get(text, "") for text in texts), before, after)
+    shown = tuple(text[:MOST_CHARACTERS] for text in texts)
+    return Moved(shown, tuple(groups.get(text, "") for text in texts), before, after)
 
 
 def _group(row: Example) -> str:

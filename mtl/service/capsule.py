@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import shutil
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -30,8 +31,8 @@ MOST_SETTINGS = 1_000_000
 
 README = """# {name}
 
-A sentence encoder with the heads {heads}, tuned in the workbench of mtl on `{rows}`, which is not in this zip
-(SHA-256 {digest}).
+A sentence encoder with the heads {heads}, tuned in the workbench of mtl on `{rows}`
+(SHA-256 {digest}). The rows are not in this zip, unless they are corrections that were made on the page.
 
 {scores}
 {cost}
@@ -87,6 +88,8 @@ def write_capsule(name: str, predictor: Predictor, tuned: Tuned) -> Path:
         for own, text in texts.items():
             if text:
                 archive.writestr(own, text)
+        if tuned.rows is not None and tuned.rows.is_file():
+            archive.write(tuned.rows, tuned.rows.name)
     shutil.rmtree(folder)
     return path
 
@@ -107,13 +110,13 @@ def read_request(path: str | Path) -> TuneRequest:
 
 def _settings(path: Path) -> Mapping[str, object]:
     try:
-        if path.suffix == ".zip":
+        if path.suffix.lower() == ".zip":
             with zipfile.ZipFile(path) as archive, archive.open(SETTINGS_FILE) as file:
                 text = file.read(MOST_SETTINGS)
         else:
             text = path.read_bytes()[:MOST_SETTINGS]
         values = json.loads(text)
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise SessionError(f"{path.name}: holds no {SETTINGS_FILE}; choose a zip of this page.") from error
     if not isinstance(values, dict):
         raise SessionError(f"{path.name}: holds no settings; choose a zip of this page.")

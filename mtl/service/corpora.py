@@ -20,6 +20,9 @@ MOST_STRATA = 50
 """A column with more values than this says nothing about how a sample should be drawn."""
 
 
+GUESSED_FROM = 200
+"""Rows that tell what the columns of a table hold."""
+
 DRAWN_FROM = 10
 """A sample is drawn of tables with up to so many times the rows that are shown."""
 
@@ -57,6 +60,15 @@ class TextTable:
 
     table: tables.Table
     text_name: str
+
+
+@dataclass(frozen=True)
+class Guess:
+    """The columns of a table, and those that most likely hold texts and labels."""
+
+    columns: tuple[str, ...]
+    text: str
+    label: str | None
 
 
 @dataclass(frozen=True)
@@ -113,6 +125,14 @@ class Corpora:
             return TextTable(table, "text")
         name = text_column or _longest_column(table)
         return TextTable(tables.renamed_columns(table, {"text": name}), name)
+
+    def guess(self, path: str | Path) -> Guess:
+        """The columns of a table, and by its first rows which of them most likely hold texts and labels."""
+        table = tables.read(path, limit=GUESSED_FROM, max_bytes=self.settings.max_bytes)
+        text = next((name for name in ("text", "tokens") if name in table.columns), None) or _longest_column(table)
+        others = tuple(name for name in table.columns if name not in (text, "text", "tokens", "tags", "spans"))
+        label = "label" if "label" in others else _strata_column(replace(table, columns=others))
+        return Guess(table.columns, text, label or next(iter(others), None))
 
     def columns(self, path: str | Path) -> tuple[str, ...]:
         """What the columns of a table are called, read off its first row."""
@@ -173,7 +193,8 @@ def _strata_column(table: tables.Table) -> str | None:
     """The first column with a few values that repeat: most likely a label."""
     for column in table.columns:
         values = {text_of(row.values.get(column)) for row in table.rows}
-        if column not in ("text", "tokens", "tags", "spans") and 2 <= len(values) <= MOST_STRATA:
+        most = min(MOST_STRATA, len(table.rows) - 1)
+        if column not in ("text", "tokens", "tags", "spans") and 2 <= len(values) <= most:
             return column
     return None
 

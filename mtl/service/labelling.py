@@ -186,8 +186,12 @@ class Labelling:
             rows += [row] if len(row) > 1 else []
         if not rows:
             raise SessionError("There are no corrections for these heads yet; correct some texts under Classify first.")
-        path = place_for("corrections.jsonl")
-        path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        session = self.sessions.get(key)
+        path = session.corrections_file
+        if path is None or not path.is_file() or path.read_text(encoding="utf-8") != text:
+            path = session.corrections_file = place_for("corrections.jsonl")
+            path.write_text(text, encoding="utf-8")
         return path
 
 

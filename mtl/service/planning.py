@@ -10,10 +10,9 @@ from dataclasses import dataclass, field, replace
 from torch import nn
 
 from mtl.data import tables
+from mtl.errors import SessionError
 from mtl.inference.predictor import Predictor
-from mtl.service.replay import Replay
-from mtl.service.tuning import TuneRequest, read_data, train_config
-from mtl.settings import Settings
+from mtl.service.tuning import TuneData, TuneRequest, train_config
 from mtl.tasks import Task
 from mtl.tasks.base import MISSING, text_of
 from mtl.tasks.bio import bio_tags
@@ -31,12 +30,16 @@ MEASURED_STEPS = 2
 
 @dataclass(frozen=True)
 class PartPlan:
-    """A part of the network, its parameters, and how many of them would learn; `joins` after that share of the run."""
+    """A part of the network, its parameters, and how many of them would learn; `joins` after that share of the run.
+
+    rehearsed  a head that stays as it is, and that the encoder is kept fit for
+    """
 
     name: str
     parameters: int
     learning: int
     joins: float
+    rehearsed: bool = False
 
 
 @dataclass(frozen=True)
@@ -101,14 +104,18 @@ class Mix:
 
 @dataclass(frozen=True)
 class StepCost:
-    """What a step takes, from measured ones: milliseconds, and bytes that the process holds (0: not known)."""
+    """What a step takes, from measured ones: milliseconds, and bytes that the process holds (0: not known).
+
+    seconds  of all steps; with a frozen encoder each row goes through it once, and later steps take next to nothing
+    """
 
     ms: float
     memory: int
+    seconds: float
 
 
-def network(base: Predictor, policy: FreezePolicy, heads: Sequence[str]) -> NetworkPlan:
-    """What of a model would learn if `heads` are trained; new heads come on top.
+def network(base: Predictor, policy: FreezePolicy, heads: Sequence[str], rehearsed: Sequence[str] = ()) -> NetworkPlan:
+    """What of a model would learn if `heads` are trained and those that are `rehearsed` stay; new heads come on top.
 
     Raises:
         ConfigError: for a policy that does not fit the model.
@@ -122,20 +129,17 @@ def network(base: Predictor, policy: FreezePolicy, heads: Sequence[str]) -> Netw
         if learns and policy.lora is not None and not part.name.startswith("head "):
             linears = [module for module in part.module.modules() if isinstance(module, nn.Linear)]
             learning = sum(policy.lora.rank * (one.in_features + one.out_features) for one in linears)
-        found.append(PartPlan(part.name, sizes[part.name], learning, part.joins))
+        rests = part.name[5:] in rehearsed and not learns
+        found.append(PartPlan(part.name, sizes[part.name], learning, part.joins, rehearsed=rests))
     moves = any(part.learning for part in found if not part.name.startswith("head "))
-    silent = [p.name[5:] for p in found if p.name.startswith("head ") and p.parameters and not p.learning]
-    said = [f"Head {name} does not learn while the encoder below it moves; its answers will drift." for name in silent]
-    return NetworkPlan(policy.describe(), tuple(found), tuple(said) if moves else ())
+    told = trained | set(rehearsed)
+    silent = [p.name[5:] for p in found if p.name.startswith("head ") and p.parameters and p.name[5:] not in told]
+    said = tuple(freezing.drifts(name) for name in silent) if moves else ()
+    return NetworkPlan(policy.describe(), tuple(found), said)
 
 
-def look(base: Predictor, request: TuneRequest, settings: Settings, replay: Replay) -> DataLook:
-    """Reads the table of a request as a run would.
-
-    Raises:
-        SessionError, DataError, ConfigError: for what a run would refuse.
-    """
-    data = read_data(base, request, settings, replay)
+def look(base: Predictor, request: TuneRequest, data: TuneData) -> DataLook:
+    """The table of a request, as a run would read it."""
     rows = [*data.parts.train, *data.parts.validation]
     tokens = base.tokenizer.lengths([row.texts[0] for row in rows])
     most = base.tokenizer.max_tokens
@@ -146,13 +150,12 @@ def look(base: Predictor, request: TuneRequest, settings: Settings, replay: Repl
     return DataLook(len(data.parts.train), len(data.parts.validation), labels, cut, first, columns, raw)
 
 
-def mix(base: Predictor, request: TuneRequest, settings: Settings, replay: Replay) -> Mix:
+def mix(base: Predictor, request: TuneRequest, data: TuneData) -> Mix:
     """What a run would draw, before any step.
 
     Raises:
-        SessionError, DataError, ConfigError: for what a run would refuse.
+        ConfigError: for settings that a run would refuse.
     """
-    data = read_data(base, request, settings, replay)
     plan = step_plan(data.sources, base.tokenizer, train_config(request, data))
     tasks = dict.fromkeys([*data.tasks, *data.replayed])
     return Mix(
@@ -162,19 +165,22 @@ def mix(base: Predictor, request: TuneRequest, settings: Settings, replay: Repla
     )
 
 
-def measure(base: Predictor, request: TuneRequest, settings: Settings, replay: Replay) -> StepCost:
+def measure(base: Predictor, request: TuneRequest, data: TuneData) -> StepCost:
     """Takes a step to warm up and two more, on a copy that nothing keeps.
 
     Raises:
-        SessionError, DataError, ConfigError: as `look` does.
+        SessionError, ConfigError: where nothing would learn, or for settings that a run would refuse.
     """
-    data = read_data(base, request, settings, replay)
+    if request.freeze.everything:
+        raise SessionError("Nothing would learn, so there is no step to measure; let something move.")
     predictor = extended(base.copy(), data.tasks, seed=request.seed)
     config = replace(train_config(request, data), steps=MEASURED_STEPS + 1, cache="off", conflict=False)
     events = train(predictor, data.sources, [], config)
     steps = [event for event in events if isinstance(event, StepEnded)][1:]
     milliseconds = 1000 * sum(step.seconds for step in steps) / max(1, len(steps))
-    return StepCost(milliseconds, memory.in_use(predictor.model.device))
+    mixed = mix(base, request, data).sources
+    through = sum(one.batches / max(1.0, one.epochs) if request.freeze.encoder else one.batches for one in mixed)
+    return StepCost(milliseconds, memory.in_use(predictor.model.device), milliseconds * through / 1000)
 
 
 def _raw(request: TuneRequest, tasks: Sequence[Task]) -> tuple[Mapping[str, str], tuple[Mapping[str, str], ...]]:
@@ -189,7 +195,13 @@ def _raw(request: TuneRequest, tasks: Sequence[Task]) -> tuple[Mapping[str, str]
 
 
 def _cell(value: object) -> str:
-    return "" if value is None else text_of(value) if isinstance(value, (str, int, float)) else json.dumps(value)
+    return (
+        ""
+        if value is None
+        else text_of(value)
+        if isinstance(value, (str, int, float))
+        else json.dumps(value, default=str)
+    )
 
 
 def _labels(task: Task, rows: Sequence[Example]) -> Mapping[str, int]:

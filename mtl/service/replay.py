@@ -1,7 +1,7 @@
 """Old tasks kept alive without their data: a model's own answers on plain sentences, learned beside new rows.
 
 "Pseudo-rehearsal" (Robins 1995, "Catastrophic forgetting, rehearsal and pseudorehearsal"). The sentences are those of
-the samples that the guard does not test with: no figure of the guard is of a text that was trained on.
+the samples that the guard does not test with.
 """
 
 from __future__ import annotations
@@ -42,8 +42,7 @@ class Replay:
     @cached_property
     def texts(self) -> tuple[str, ...]:
         """Sentences that the guard does not test with."""
-        guard = self.samples / GUARD
-        tested = {text_of(row.get("text")) for row in tables.read(guard).rows} if guard.is_file() else set()
+        tested = set(guard_texts(self.samples))
         found = [text_of(row.get("text")) for row in tables.read(self.samples / SENTENCES).rows]
         return tuple(text for text in found if text not in tested)
 
@@ -72,13 +71,22 @@ class Replay:
             for task in tasks
         )
 
-    def table(self, model: Predictor) -> str:
-        """The sentences with the answers as JSON lines, one column a task."""
-        return "".join(
-            json.dumps({"text": row.texts[0], **{n: _plain(t) for n, t in row.targets.items()}}, ensure_ascii=False)
-            + "\n"
-            for row in self.rows(model)
-        )
+
+def as_table(sources: Sequence[Source]) -> str:
+    """What is replayed as JSON lines: a sentence with its answers, one column a task; "" for nothing."""
+    rows: dict[str, dict[str, object]] = {}
+    for source in sources:
+        for row in source.examples:
+            mine = rows.setdefault(row.texts[0], {"text": row.texts[0]})
+            mine.update({name: _plain(target) for name, target in row.targets.items()})
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows.values())
+
+
+def guard_texts(samples: Path) -> tuple[str, ...]:
+    """The sentences that the guard tests with; none where the folder has no such file."""
+    if not (samples / GUARD).is_file():
+        return ()
+    return tuple(text_of(row.get("text")) for row in tables.read(samples / GUARD).rows)
 
 
 def guard_rows(samples: Path, model: Predictor) -> tuple[Example, ...]:

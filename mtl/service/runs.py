@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Literal
 
@@ -24,7 +25,7 @@ class TrainingSlot:
     def __init__(self, capacity: int = 8) -> None:
         self.capacity = capacity
         self._turn = threading.Condition()
-        self._line: list[Run] = []
+        self._line: list[object] = []
 
     def join(self, run: Run) -> None:
         """Takes a place at the end of the line.
@@ -43,10 +44,26 @@ class TrainingSlot:
             while self._line[0] is not run and run.wanted:
                 self._turn.wait(timeout=1.0)
 
-    def leave(self, run: Run) -> None:
+    @contextmanager
+    def borrowed(self) -> Iterator[None]:
+        """The slot for a moment, where nobody has it or waits for it; who comes meanwhile waits.
+
+        Raises:
+            SessionError: where somebody has it.
+        """
+        with self._turn:
+            if self._line:
+                raise SessionError("A run trains at the moment, and would be slowed; measure when it is over.")
+            self._line.append(self._line)
+        try:
+            yield
+        finally:
+            self.leave(self._line)
+
+    def leave(self, run: object) -> None:
         """Gives the place back."""
         with self._turn:
-            self._line.remove(run)
+            self._line[:] = [one for one in self._line if one is not run]
             self._turn.notify_all()
 
     def wake(self) -> None:
@@ -63,7 +80,7 @@ class TrainingSlot:
     def ahead(self, run: Run) -> int:
         """How many runs come before this one."""
         with self._turn:
-            return self._line.index(run) if run in self._line else 0
+            return next((place for place, one in enumerate(self._line) if one is run), 0)
 
 
 class RunRecord:

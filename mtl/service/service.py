@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -21,13 +22,22 @@ from mtl.service.labelling import Labelling
 from mtl.service.maps import Maps
 from mtl.service.models import BASE, Models
 from mtl.service.recording import EXAMPLE_RUN, from_json
-from mtl.service.replay import Replay
+from mtl.service.replay import Replay, as_table
 from mtl.service.runs import Run, RunRecord, TrainingSlot
 from mtl.service.sessions import Session, SessionStore, Tuned
 from mtl.service.similarity import Similarity
-from mtl.service.tuning import TuneData, TuneRequest, read_data, replayed, settings_of, start_run
+from mtl.service.tuning import TuneData, TuneRequest, policy, read_data, replayed, settings_of, start_run
 from mtl.settings import ROOT, Settings
 from mtl.training import optimisation, verdict
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What is known of a run before it starts."""
+
+    data: planning.DataLook
+    mix: planning.Mix
+    again: Equivalent
 
 
 class Service:
@@ -76,6 +86,17 @@ class Service:
         name = f"tuned {session.n_runs + 1}"
         grace_s = self.settings.grace_s
         clock = self.sessions.clock
+        told = {**settings_of(request), "started_from": model}
+
+        def keep(run: Run, predictor: Predictor, data: TuneData) -> None:
+            """The session has its model first, and then what it cost the old tasks."""
+            predictor.meta = {**predictor.meta, "provenance": {**_origin(base), "tuned": told}}
+            self.sessions.add_model(session, name, predictor)
+            again = equivalent(request, data, self._folder(model))
+            found = self.guard.aftermath(base, predictor, data)
+            rows = None if request.held else request.path
+            session.tuned[name] = Tuned(run, told, found, again, as_table(data.sources[1:]), rows)
+
         session.run = start_run(
             name,
             base,
@@ -83,31 +104,11 @@ class Service:
             self.settings,
             self.replay,
             self.slot,
-            keep=lambda predictor, data: self._keep(session, name, model, base, predictor, request, data),
+            keep=keep,
             alive=lambda: clock() - session.seen < grace_s,
         )
         session.n_runs += 1
         return session.run
-
-    def _keep(
-        self,
-        session: Session,
-        name: str,
-        model: str,
-        base: Predictor,
-        predictor: Predictor,
-        request: TuneRequest,
-        data: TuneData,
-    ) -> None:
-        """Gives the session its model, once it is known what it cost the old tasks."""
-        found = self.guard.aftermath(base, predictor, data)
-        settings = {**settings_of(request), "started_from": model}
-        predictor.meta = {**predictor.meta, "provenance": {**_origin(base), "tuned": settings}}
-        if session.run is not None:
-            again = equivalent(request, data, self._folder(model))
-            replayed = self.replay.table(base) if data.replayed else ""
-            session.tuned[name] = Tuned(session.run, settings, found, again, replayed)
-        self.sessions.add_model(session, name, predictor)
 
     def _folder(self, model: str) -> str:
         """Where a person finds the checkpoint of a model: in the project, or in the capsule that was taken along."""
@@ -131,28 +132,30 @@ class Service:
         Raises:
             SessionError: where a run trains now: the two would slow each other.
         """
-        if self.slot.busy:
-            raise SessionError("A run trains at the moment, and would be slowed; measure when it is over.")
-        return planning.measure(self.models.get(key, model), request, self.settings, self.replay)
+        base = self.models.get(key, model)
+        data = read_data(base, request, self.settings, self.replay)
+        with self.slot.borrowed():
+            return planning.measure(base, request, data)
 
-    def look(self, key: str, model: str, request: TuneRequest) -> planning.DataLook:
-        """The table of a request as a run would read it."""
-        return planning.look(self.models.get(key, model), request, self.settings, self.replay)
+    def preview(self, key: str, model: str, request: TuneRequest) -> Preview:
+        """A request before it runs: its table, what its steps would draw, and what trains the same without the page.
+
+        Raises:
+            SessionError, DataError, ConfigError: for what a run would refuse.
+        """
+        base = self.models.get(key, model)
+        data = read_data(base, request, self.settings, self.replay)
+        return Preview(
+            planning.look(base, request, data),
+            planning.mix(base, request, data),
+            equivalent(request, data, self._folder(model)),
+        )
 
     def network(self, key: str, model: str, request: TuneRequest) -> planning.NetworkPlan:
         """What a request would let move."""
-        base = self.models.get(key, model)
-        again = replayed(base, request, [task for task in base.tasks if task.name in request.heads.values()])
-        return planning.network(base, request.freeze, [*request.heads.values(), *(task.name for task in again)])
-
-    def mix(self, key: str, model: str, request: TuneRequest) -> planning.Mix:
-        """What the steps of a request would draw."""
-        return planning.mix(self.models.get(key, model), request, self.settings, self.replay)
-
-    def equivalent(self, key: str, model: str, request: TuneRequest) -> Equivalent:
-        """A request as a recipe, a command and a script."""
-        base = self.models.get(key, model)
-        return equivalent(request, read_data(base, request, self.settings, self.replay), self._folder(model))
+        base, heads = self.models.get(key, model), list(request.heads.values())
+        again = replayed(base, request, [task for task in base.tasks if task.name in heads])
+        return planning.network(base, policy(request, heads, again), heads, [task.name for task in again])
 
     def moved(self, key: str, name: str) -> MovedMap:
         """Where sentences lie before and after the run that made a model.

@@ -13,6 +13,8 @@ from mtl.errors import SessionError
 from mtl.types import Example
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mtl.inference.predictor import Predictor
     from mtl.service.aftermath import Aftermath
     from mtl.service.equivalent import Equivalent
@@ -25,7 +27,7 @@ Clock = Callable[[], float]
 class Tuned:
     """How a tuned model came about, how it can be made again, and what it cost the tasks that were there before.
 
-    replayed  the sentences that were replayed, as a table
+    replayed  the sentences that were replayed, as a table; rows: the table of the page's own making, where it was one
     """
 
     run: Run
@@ -33,6 +35,7 @@ class Tuned:
     aftermath: Aftermath
     equivalent: Equivalent
     replayed: str
+    rows: Path | None = None
 
 
 @dataclass
@@ -50,6 +53,7 @@ class Session:
     n_runs: int = 0
     tuned: dict[str, Tuned] = field(default_factory=dict)
     corrections: dict[str, Example] = field(default_factory=dict)
+    corrections_file: Path | None = None
     starting: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -89,7 +93,9 @@ class SessionStore:
         with self._lock:
             while sum(len(other.models) for other in self._sessions.values()) >= self.max_models:
                 stalest = min((s for s in self._sessions.values() if s.models), key=lambda s: s.seen)
-                del stalest.models[next(iter(stalest.models))]
+                oldest = next(iter(stalest.models))
+                del stalest.models[oldest]
+                stalest.tuned.pop(oldest, None)
             session.models[name] = predictor
 
     def _sweep(self) -> None:

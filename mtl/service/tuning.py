@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -91,7 +91,7 @@ def start_run(
     replay: Replay,
     slot: TrainingSlot,
     *,
-    keep: Callable[[Predictor, TuneData], None],
+    keep: Callable[[Run, Predictor, TuneData], None],
     alive: Callable[[], bool],
 ) -> Run:
     """Checks everything that can be checked, then starts the run. `base` is left as it is.
@@ -118,7 +118,7 @@ def start_run(
         )
 
     def finished(_: RunEnded) -> None:
-        keep(made.pop(), data)
+        keep(run, made.pop(), data)
 
     run = Run(name, work, slot, finished=finished, alive=alive)
     run.start()
@@ -145,9 +145,9 @@ def read_data(base: Predictor, request: TuneRequest, settings: Settings, replay:
         )
     parts = split(rows, share=HELD_SHARE) if request.held else Split(tuple(rows), ())
     again = replayed(base, request, tasks)
-    held = {text_key(row) for row in parts.validation}
+    mine = {text_key(row) for row in rows}
     own = Source(SOURCE, parts.train)
-    old = replay.sources(base, again, weight=request.replay_weight, without=held)
+    old = replay.sources(base, again, weight=request.replay_weight, without=mine)
     validation = (Source(SOURCE, parts.validation),) if parts.validation else ()
     return TuneData(tuple(tasks), parts, again, (own, *old), validation)
 
@@ -156,19 +156,32 @@ def replayed(base: Predictor, request: TuneRequest, tasks: Sequence[Task]) -> tu
     """The old heads that a run would spoil: all that read one text where the encoder moves, else those it trains."""
     if not request.replay or request.freeze.everything:
         return ()
-    trained = {task.name for task in tasks}
-    spoiled = (
-        task for task in base.tasks if task.n_texts == 1 and (not request.freeze.encoder or task.name in trained)
-    )
-    return tuple(task for task in spoiled if task.name not in request.freeze.heads)
+    trained = {task.name for task in tasks} - set(request.freeze.heads)
+    return tuple(t for t in base.tasks if t.n_texts == 1 and (not request.freeze.encoder or t.name in trained))
+
+
+def policy(request: TuneRequest, trained: Collection[str], again: Sequence[Task]) -> FreezePolicy:
+    """What may move: heads that are only replayed stay as they are, and the encoder learns to suit them. (At the rate
+    of a fresh head they would be spoiled by rehearsing.)"""
+    still = [task.name for task in again if task.name not in trained]
+    return replace(request.freeze, heads=tuple(dict.fromkeys([*request.freeze.heads, *still])))
 
 
 def train_config(request: TuneRequest, data: TuneData) -> TrainConfig:
-    """A request in the words of the engine: small batches, at least four validations, at most 300 rows in each."""
+    """A request in the words of the engine: small batches, at least four validations, at most 300 rows in each.
+
+    Raises:
+        ConfigError: for a way to balance losses that what is frozen rules out.
+    """
     moves = not (request.freeze.encoder or request.freeze.everything)
+    if request.balancing.needs_every_loss and not moves:
+        raise ConfigError(
+            f"Balancing by {request.balancing.method} joins gradients on the encoder, which is frozen; take fixed "
+            "weights, or let layers learn."
+        )
     return TrainConfig(
         steps=request.steps,
-        freeze=request.freeze,
+        freeze=policy(request, {task.name for task in data.tasks}, data.replayed),
         head_lr=request.head_lr,
         encoder_lr=request.encoder_lr,
         batch_rows=16,
@@ -203,6 +216,8 @@ def chosen_tasks(base: Predictor, table: tables.Table, heads: dict[str, str], *,
         raise SessionError("No head is chosen; name at least one to train.")
     if len(set(heads.values())) < len(heads):
         raise SessionError("Both heads have one name; give each its own.")
+    if "text" in heads.values():
+        raise SessionError("A head cannot be called 'text', which is the column of the sentences; choose another name.")
     existing = {task.name: task for task in base.tasks}
     tasks = []
     for kind, name in heads.items():

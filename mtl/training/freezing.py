@@ -110,14 +110,17 @@ def total_counts(model: MultiTaskModel) -> Mapping[str, int]:
     }
 
 
-def warnings(model: MultiTaskModel, policy: FreezePolicy, trained: set[str]) -> tuple[str, ...]:
-    """Sentences about heads that will drift: the encoder moves and they do not follow."""
+def warnings(model: MultiTaskModel, trained: set[str]) -> tuple[str, ...]:
+    """Sentences about heads that will drift: the encoder moves, and no row tells it what they need (`trained` has those
+    that rows tell of: also one that is frozen is then suited by the encoder)."""
     if not any(p.requires_grad for p in model.encoder.parameters()):
         return ()
-    still = [name for name in model.heads if _size(model.heads[name]) and (name in policy.heads or name not in trained)]
-    return tuple(
-        f"Head {name} does not learn while the encoder below it moves; its answers will drift." for name in still
-    )
+    return tuple(drifts(name) for name in model.heads if _size(model.heads[name]) and name not in trained)
+
+
+def drifts(head: str) -> str:
+    """What is said of a head that no row keeps in place."""
+    return f"Head {head} is in no row while the encoder below it moves; its answers will drift."
 
 
 def _size(module: nn.Module) -> int:

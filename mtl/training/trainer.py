@@ -173,7 +173,7 @@ class _Run:
             trainable=freezing.trainable_counts(self.model, policy, self.taught),
             total=freezing.total_counts(self.model),
             shares=self.plan.shares,
-            warnings=freezing.warnings(self.model, policy, self.taught),
+            warnings=freezing.warnings(self.model, self.taught),
             device=str(self.device),
             epochs=self.plan.epochs,
         )

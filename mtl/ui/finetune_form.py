@@ -156,8 +156,10 @@ def form_of(request: TuneRequest, n_layers: int) -> Form:
         label_weight=weights.get("classification", 1.0),
         span_weight=weights.get("ner", 1.0),
     )
-    if form.moves not in presets() or policy_of(form, n_layers) != request.freeze:
-        raise SessionError("Those settings freeze what this page cannot; use their recipe with `python -m mtl train`.")
+    if form.moves not in presets() or request_of(form, request.path, form.heads, n_layers) != request:
+        raise SessionError(
+            "Those settings hold what this page cannot set; use their recipe with `python -m mtl train`."
+        )
     return form
 
 

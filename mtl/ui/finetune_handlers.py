@@ -30,7 +30,6 @@ from mtl.ui.finetune_form import (
     request_of,
 )
 
-TARGETS = ("text", "tokens", "tags", "spans")
 N_PLOTS, N_AFTER = 4, 6
 """Outputs of `look`: live figures, and what stands below them."""
 FIRST_STEP_S = 5.0
@@ -113,14 +112,11 @@ class FinetuneHandlers:
     def preview(self, key: str, model: str, *values: object) -> tuple[str, ...]:
         """The table with its problems, the first rows as the model sees them, the mix, and the equal command."""
         try:
-            request = self._request(key, model, values)
-            found = self.service.look(key, model, request)
-            mixed = self.service.mix(key, model, request)
-            again = self.service.equivalent(key, model, request)
+            found = self.service.preview(key, model, self._request(key, model, values))
         except MtlError as error:
             return render_tune.problems(str(error)), "", "", "", "", ""
-        drawn = render_tune.mix(mixed)
-        return render_tune.table(found), render_tune.seen(found), drawn, again.command, again.recipe, again.python
+        drawn = (render_tune.table(found.data), render_tune.seen(found.data), render_tune.mix(found.mix))
+        return *drawn, found.again.command, found.again.recipe, found.again.python
 
     def measure(self, key: str, model: str, *values: object) -> str:
         """What a step takes here."""
@@ -144,33 +140,42 @@ class FinetuneHandlers:
         kinds = self._corrected_heads(key, model)
         return [*shown, *(kinds.get(kind, "") for kind in ("classification", "ner"))]
 
-    def offer_columns(self, file: str | None) -> list[object]:
-        """The columns of an uploaded table, and what they most likely are."""
-        names = self.service.corpora.columns(file) if file else ()
-        text = next((name for name in names if name in ("text", "tokens")), names[0] if names else None)
-        others = [name for name in names if name not in TARGETS and name != text]
-        label = "label" if "label" in others else next(iter(others), None)
-        spans = "things" if {"spans", "tags"} & set(names) else None
+    def offer_columns(self, file: str | None, *chosen: str | None) -> list[object]:
+        """The columns of an uploaded table, and what they most likely are; what was `chosen` (columns of text and
+        label, heads of labels and entities) and suits the table stays."""
+        if file is None:
+            return [gr.update(choices=[], value=None)] * 2 + [gr.skip()] * 2
+        found = self.service.corpora.guess(file)
+        names = list(found.columns)
+        text, label, label_head, span_head = chosen
+        if text in names or label in names:
+            return [gr.update(choices=names), gr.update(choices=names), label_head, span_head]
         return [
-            gr.update(choices=list(names), value=text),
-            gr.update(choices=list(names), value=label),
-            gr.update(value=label and "".join(c if c.isalnum() else "_" for c in label)),
-            gr.update(value=spans),
+            gr.update(choices=names, value=found.text),
+            gr.update(choices=names, value=found.label),
+            gr.update(value=found.label and "".join(c if c.isalnum() else "_" for c in found.label)),
+            gr.update(value="things" if {"spans", "tags"} & set(names) else None),
         ]
 
-    def restore(self, file: str | None) -> list[object]:
-        """The settings of a capsule, in the order of the fields, without the file itself; then what is to be said."""
+    def restore(self, key: str, model: str, file: str | None) -> list[object]:
+        """The settings of a capsule, field by field; then what is to be said."""
         if file is None:
-            return [gr.skip()] * len(FIELDS)
+            return [gr.skip()] * (len(FIELDS) + 1)
         request = read_request(file)
         form = form_of(request, self.n_layers)
-        values = asdict(form)
-        del values["file"]
+        values: dict[str, object] = asdict(form)
+        own = form.source == UPLOAD
+        known = {task.name for task in self.service.models.get(key, model).tasks}
+        values["frozen_heads"] = [name for name in form.frozen_heads if name in known]
+        values["file"] = gr.update(visible=own)
+        for name, value in (("text_column", form.text_column), ("label_column", form.label_column)):
+            values[name] = gr.update(visible=own, choices=[value] if value else [], value=value)
+        values["top_layers"] = gr.update(value=form.top_layers, visible=form.moves == TOP_LAYERS)
+        values["encoder_rate"] = gr.update(value=form.encoder_rate, visible=form.moves != HEADS_ONLY)
         said = "The settings are in the fields above."
-        if form.source == UPLOAD:
+        if own:
             said += f" Choose your table `{request.path.name}` too: a capsule does not hold it."
-        columns = {name: gr.update(value=values.pop(name)) for name in ("text_column", "label_column")}
-        return [*({**values, **columns}[name] for name in FIELDS if name != "file"), said]
+        return [*(values[name] for name in FIELDS), said]
 
     def _corrected_heads(self, key: str, model: str) -> dict[str, str]:
         """The heads that most corrections are of, by kind of task."""

@@ -60,14 +60,22 @@ def create_finetune_tab(context: Context) -> None:
         mix = gr.HTML(elem_id="tune-mix")
     with gr.Accordion("The first rows as the model sees them", open=False, elem_id="tune-before"):
         rows = gr.HTML(elem_id="tune-rows")
-    again = _again(form, on)
+    again = _again(context, form, on)
     everyone = [*context.who, *(form[name] for name in FIELDS)]
     time.click(spoken(on.measure), everyone, cost, api_name="measure_step")
     _designer(context, form, on, everyone, drawing)
     preview = [table, rows, mix, *again]
-    for field in (*form.values(), context.model):
-        field.change(on.preview, everyone, preview, api_name=False, show_progress="hidden", trigger_mode="always_last")
-    context.ready.then(on.preview, everyone, preview, api_name="preview_run", show_progress="hidden")
+    gr.on(
+        [field.change for field in (*form.values(), context.model)],
+        on.preview,
+        everyone,
+        preview,
+        api_name="preview_run",
+        show_progress="hidden",
+        trigger_mode="always_last",
+        concurrency_limit=2,
+    )
+    context.ready.then(on.preview, everyone, preview, api_name=False, show_progress="hidden")
     _run(context, form, on, everyone)
 
 
@@ -139,7 +147,7 @@ def _keep(form: Fields, usual: Form) -> None:
     form["replay"] = gr.Checkbox(
         usual.replay,
         label="Replay sample sentences for the old heads",
-        info="They rehearse their own old answers where the encoder moves, or where you train one of them further",
+        info="The encoder stays fit for their old answers; a head that you train further rehearses its own",
         elem_id="tune-replay",
     )
     form["replay_weight"] = gr.Slider(
@@ -180,7 +188,7 @@ def _mix(form: Fields, usual: Form) -> None:
     )
 
 
-def _again(form: Fields, on: FinetuneHandlers) -> list[gr.components.Component]:
+def _again(context: Context, form: Fields, on: FinetuneHandlers) -> list[gr.components.Component]:
     """The same run outside the page, and the settings of an earlier one."""
     with gr.Accordion(
         "The same as a command and in Python; settings of an earlier run", open=False, elem_id="tune-same"
@@ -200,8 +208,8 @@ def _again(form: Fields, on: FinetuneHandlers) -> list[gr.components.Component]:
             height=120,
         )
         note = gr.Markdown(elem_id="tune-restored")
-    fields = [form[name] for name in FIELDS if name != "file"]
-    file.upload(spoken(on.restore), file, [*fields, note], api_name=False, show_progress="hidden")
+    fields = [form[name] for name in FIELDS]
+    file.upload(spoken(on.restore), [*context.who, file], [*fields, note], api_name=False, show_progress="hidden")
     return [command, recipe, python]
 
 
@@ -269,4 +277,5 @@ def _run(context: Context, form: Fields, on: FinetuneHandlers, everyone: list[gr
     shown = [form[name] for name in ("file", "text_column", "label_column", "label_head", "span_head")]
     form["source"].input(on.show_source, [*context.who, form["source"]], shown, api_name=False, queue=False)
     columns = [form[name] for name in ("text_column", "label_column", "label_head", "span_head")]
-    form["file"].change(spoken(on.offer_columns), form["file"], columns, api_name=False, show_progress="hidden")
+    offered = [form["file"], *columns]
+    form["file"].change(spoken(on.offer_columns), offered, columns, api_name=False, show_progress="hidden")

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from html import escape
 
+from pydantic import TypeAdapter
+
 from mtl.evaluation.drift import Drift
 from mtl.service.aftermath import Asked
 from mtl.service.planning import DataLook, Mix, NetworkPlan, PartPlan, SeenRow, StepCost
 from mtl.service.runs import Run, RunRecord
 from mtl.service.sessions import Tuned
+from mtl.training.config import FreezePolicy
 from mtl.training.events import Evaluated
 from mtl.ui.render import track, warning
 
@@ -20,7 +23,7 @@ SETTING_NAMES = {
     "heads": "heads",
     "columns": "columns",
     "held": "rows put aside",
-    "freeze": "frozen",
+    "freeze": "what moves",
     "steps": "steps",
     "head_lr": "rate of the heads",
     "encoder_lr": "rate of the encoder",
@@ -53,12 +56,13 @@ def network(plan: NetworkPlan) -> str:
 
 def _part(part: PartPlan) -> str:
     state = "learns" if part.learning else "frozen"
+    said = f"{state}, rehearsed" if part.rehearsed else state
     later = f", joins after {part.joins:.0%}" if part.learning and part.joins else ""
     size = f"{part.parameters / 1e6:.2f} M" if part.parameters >= 100_000 else f"{part.parameters:,}"
     return (
         f'<button type="button" class="mtl-part mtl-{state}" data-part="{escape(part.name)}" '
         f'aria-pressed="{"true" if part.learning else "false"}"><b>{escape(part.name)}</b>'
-        f"<span>{size}, {state}{later}</span></button>"
+        f"<span>{size}, {said}{later}</span></button>"
     )
 
 
@@ -142,8 +146,7 @@ def mix(found: Mix) -> str:
 def step_cost(found: StepCost, steps: int) -> str:
     """What a step and the run take."""
     held = f", {found.memory / 1e9:.1f} GB of memory" if found.memory else ""
-    seconds = found.ms * steps / 1000
-    return f"A step takes {found.ms:.0f} ms{held}; {steps} steps about {seconds:.0f} s, validations on top."
+    return f"A step takes {found.ms:.0f} ms{held}; {steps} steps about {found.seconds:.0f} s, validations on top."
 
 
 def status(run: RunRecord | None) -> str:
@@ -251,8 +254,8 @@ def drift(found: Drift | None) -> str:
     more = f", the first {LISTED}:" if len(found.flips) > LISTED else ":" if found.flips else "."
     return (
         f'<div class="mtl-card"><div class="mtl-task"><h4>What it cost elsewhere: {_verdict(found)}</h4><div '
-        f'class="mtl-dim">The sample sentences read before and after. Mean cosine of a sentence vector with its old '
-        f"one: {found.cosine:.3f}</div>"
+        f'class="mtl-dim">Sentences that were not learned from, read before and after. Mean cosine of a sentence '
+        f"vector with its old one: {found.cosine:.3f}</div>"
         f'<div class="mtl-scroll" tabindex="0"><table class="mtl-table"><tr>{head}</tr>{rows}</table></div></div>'
         f'<div class="mtl-dim">{many}{more}</div><ol class="mtl-hits mtl-flips">{listed}</ol></div>'
     )
@@ -286,7 +289,9 @@ def runs(found: Mapping[str, Tuned]) -> str:
         before, best = (ended.before, ended.best) if ended else (None, None)
         gained = f"{before.composite:.3f} → {best.composite:.3f}" if before and best else "—"
         worst = min((shift.after - shift.before for shift in tuned.aftermath.drift.shifts), default=0.0)
-        differs = "; ".join(f"{SETTING_NAMES[field]}: {_value(tuned.settings[field])}" for field in common) or "—"
+        differs = (
+            "; ".join(f"{SETTING_NAMES[field]}: {_value(field, tuned.settings[field])}" for field in common) or "—"
+        )
         rows.append(
             f"<tr><td>{escape(name)}</td><td>{escape(differs)}</td><td class='num'>{gained}</td>"
             f"<td class='num'>{_change(worst)}</td></tr>"
@@ -298,13 +303,12 @@ def runs(found: Mapping[str, Tuned]) -> str:
     )
 
 
-def _value(value: object) -> str:
+def _value(field: str, value: object) -> str:
     """A setting, of a group of them those that are set."""
+    if field == "freeze":
+        return TypeAdapter(FreezePolicy).validate_python(value).describe().rstrip(".")
     if isinstance(value, dict):
-        return (
-            ", ".join(f"{name} {own}" for name, own in value.items() if own not in (False, None, 0, 1.0, (), {}))
-            or "none"
-        )
+        return ", ".join(f"{name} {own}" for name, own in value.items() if own) or "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
     return str(value)

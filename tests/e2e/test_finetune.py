@@ -70,7 +70,7 @@ def test_the_network_is_drawn_pressed_and_measured(wide) -> None:
     assert wide.locator("#tune-network [data-part='layer 4']").get_attribute("aria-pressed") == "false"
     assert "will drift" not in text_of(wide, "#tune-network"), "the old heads are replayed"
     wide.get_by_label("Replay sample sentences").uncheck()
-    wait_for_words(wide, "#tune-network", "Head topic does not learn while the encoder below it moves")
+    wait_for_words(wide, "#tune-network", "Head topic is in no row while the encoder below it moves")
     wide.locator("#tune-network [data-part='head topic']").click()
     wide.wait_for_function("document.querySelector('#tune-frozen input').checked")
     wide.locator("#tune-measure").click()

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mtl.errors import SessionError
+from mtl.errors import DataError, SessionError
 from mtl.service.aftermath import Guard, Moved, place
 from mtl.service.models import BASE
 from mtl.service.replay import Replay
@@ -124,3 +124,33 @@ def test_settings_name_the_model_that_a_run_went_on_from(service: Service, table
     assert tuned.equivalent.recipe.startswith("encoder: tuned-1/model\n")
     meta = service.models.get("k", "tuned 2").meta["provenance"]
     assert json.loads(json.dumps(meta))["tuned"]["path"] == "rows.csv"
+
+
+def test_the_guard_reads_nothing_that_is_replayed_and_the_model_is_there_whatever_it_says(
+    service: Service, table: Path, monkeypatch
+) -> None:
+    assert set(service.guard.texts).isdisjoint(service.replay.texts)
+    monkeypatch.setattr(service.guard, "aftermath", lambda *_: (_ for _ in ()).throw(DataError("no samples")))
+    run = service.tune("k", BASE, TuneRequest(path=table, heads={"classification": "mood"}, steps=3))
+    run.join(60)
+    assert run.state == "failed"
+    assert service.labelling.analyze("k", "tuned 1", "yes")["mood"].label in ("yes", "no")
+
+
+def test_what_is_known_of_a_model_goes_with_it(predictor, table: Path) -> None:
+    service = Service(Settings(max_models=1), base=predictor)
+    for _ in range(2):
+        run = service.tune("k", BASE, TuneRequest(path=table, heads={"classification": "mood"}, steps=3))
+        run.join(60)
+    assert set(service.sessions.get("k").tuned) == set(service.sessions.get("k").models) == {"tuned 2"}
+
+
+def test_corrections_are_written_once_until_they_change(service: Service) -> None:
+    service.labelling.correct("k", BASE, "Ann reads", {"topic": "law"})
+    heads = {"classification": "topic"}
+    first = service.labelling.corrections_table("k", heads)
+    assert service.labelling.corrections_table("k", heads) == first
+    service.labelling.correct("k", BASE, "Bob eats", {"topic": "food"})
+    second = service.labelling.corrections_table("k", heads)
+    assert second != first
+    assert first.is_file(), "a run may still read it"

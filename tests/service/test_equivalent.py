@@ -26,6 +26,10 @@ def base_folder(predictor, tmp_path: Path) -> Path:
     return predictor.save(tmp_path / "base", meta={"test": {"old": {}}})
 
 
+def service_texts() -> tuple[str, ...]:
+    return tuple(text for text in Replay(Settings().samples).texts if '"' not in text)
+
+
 REQUESTS = {
     "a new head on a frozen encoder": {"heads": {"classification": "mood"}},
     "an old head and entities, everything moves, replayed": {
@@ -48,6 +52,8 @@ def test_the_recipe_trains_the_same_model(base_folder: Path, tmp_path: Path, opt
         f'"spans": [{{"start": {len(str(i)) + 15}, "end": {len(str(i)) + 19}, "label": "LOC"}}]}}'
         for i in range(15)
     ]
+    known = service_texts()[0]  # a sentence that is replayed otherwise
+    rows.append(f'{{"text": "{known}", "{column}": "food", "spans": []}}')
     (tmp_path / "rows.jsonl").write_text("\n".join(rows), encoding="utf-8")
     service = Service(Settings(), base=base)
     request = TuneRequest(path=tmp_path / "rows.jsonl", steps=8, **options)
@@ -58,7 +64,7 @@ def test_the_recipe_trains_the_same_model(base_folder: Path, tmp_path: Path, opt
     again = service.tuned("k", "tuned 1").equivalent
     recipe = again.recipe.replace(f"encoder: {service._folder(BASE)}", f"encoder: {base_folder}")
     (tmp_path / RECIPE_FILE).write_text(recipe, encoding="utf-8")
-    (tmp_path / REPLAY_FILE).write_text(service.replay.table(base), encoding="utf-8")
+    (tmp_path / REPLAY_FILE).write_text(service.tuned("k", "tuned 1").replayed, encoding="utf-8")
     wanted = load_recipe(tmp_path / RECIPE_FILE)
     data = read_data(base, request, service.settings, service.replay)
     assert wanted.training == train_config(request, data)

@@ -5,16 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from mtl.errors import DataError, SessionError
+from mtl.errors import DataError, MtlError, SessionError
 from mtl.service import planning
 from mtl.service.models import BASE
 from mtl.service.service import Service
 from mtl.service.tuning import TuneRequest
 from mtl.settings import Settings
 from mtl.training import freezing
-from mtl.training.config import FreezePolicy, LoRA
+from mtl.training.config import Balancing, FreezePolicy, LoRA
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ def test_counts_and_warnings_are_those_of_the_run(service: Service, policy: Free
     freezing.apply(copy.model, policy)
     assert {part.name: part.learning for part in plan.parts} == freezing.trainable_counts(copy.model, policy, {"topic"})
     assert {part.name: part.parameters for part in plan.parts} == freezing.total_counts(copy.model)
-    assert plan.warnings == freezing.warnings(copy.model, policy, {"topic"})
+    assert plan.warnings == freezing.warnings(copy.model, {"topic"})
     assert all(parameter.requires_grad for parameter in service.models.base.model.parameters()), "only looked at"
     if policy.gradual:
         assert [part.joins for part in plan.parts[:3]] == pytest.approx([0.6, 0.4, 0.2])
@@ -73,7 +74,7 @@ def test_adapters_are_counted_as_they_will_be(service: Service) -> None:
 
 
 def test_the_data_is_shown_as_the_model_is_taught_it(service: Service, table: Path) -> None:
-    found = service.look("k", BASE, TuneRequest(path=table, **REQUEST))
+    found = service.preview("k", BASE, TuneRequest(path=table, **REQUEST)).data
     assert (found.learning, found.held, found.cut) == (8, 2, 0)
     assert found.labels == {"topic": {"food": 5, "law": 5}, "entities": {"LOC": 10}}
     row = found.first[0]
@@ -90,11 +91,11 @@ def test_rows_that_are_cut_are_counted(service: Service, tmp_path: Path) -> None
     path = tmp_path / "long.csv"
     path.write_text("text,label\n" + "\n".join(f"{'a ' * 60}{i},food" for i in range(4)), encoding="utf-8")
     request = TuneRequest(path=path, heads={"classification": "topic"})
-    found = service.look("k", BASE, request)
+    found = service.preview("k", BASE, request).data
     assert found.cut == 4
     assert found.first[0].cut_at is not None
     with pytest.raises(DataError, match="needs a column 'spans'"):
-        service.look("k", BASE, TuneRequest(path=path, heads={"ner": "entities"}))
+        service.preview("k", BASE, TuneRequest(path=path, heads={"ner": "entities"}))
 
 
 def test_a_step_is_measured_on_a_copy_and_never_beside_a_run(service: Service, table: Path) -> None:
@@ -102,6 +103,11 @@ def test_a_step_is_measured_on_a_copy_and_never_beside_a_run(service: Service, t
     request = TuneRequest(path=table, freeze=FreezePolicy(), steps=40, **REQUEST)
     cost = service.measure("k", BASE, request)
     assert 0 < cost.ms < 60_000
+    assert cost.seconds == pytest.approx(cost.ms * 40 / 1000)
+    frozen = service.measure("k", BASE, replace(request, freeze=FreezePolicy(encoder=True), heads={"ner": "things"}))
+    assert frozen.seconds == pytest.approx(frozen.ms / 1000), "8 rows are one batch, which goes through once"
+    with pytest.raises(SessionError, match="Nothing would learn"):
+        service.measure("k", BASE, replace(request, freeze=FreezePolicy(everything=True)))
     assert all((service.models.base.model.state_dict()[name] == value).all() for name, value in before.items())
     run = service.tune("k", BASE, request)
     with pytest.raises(SessionError, match="A run trains at the moment"):
@@ -115,7 +121,7 @@ def test_the_mix_is_what_the_run_then_draws(service: Service, table: Path) -> No
     request = TuneRequest(
         path=table, freeze=FreezePolicy(), steps=30, replay_weight=1.0, heads={"classification": "mood"}
     )
-    found = service.mix("k", BASE, request)
+    found = service.preview("k", BASE, request).mix
     assert [one.source for one in found.sources] == ["your data", "replay topic", "replay entities"]
     assert [one.batches for one in found.sources] == [15, 8, 7]
     assert sum(one.share for one in found.sources) == pytest.approx(1)
@@ -126,7 +132,7 @@ def test_the_mix_is_what_the_run_then_draws(service: Service, table: Path) -> No
     assert dict(run.started.shares) == {one.source: one.share for one in found.sources}
     (mood,) = (one for one in found.tasks if one.task == "mood")
     assert (mood.rows, mood.epochs) == (8, found.sources[0].epochs)
-    alone = service.mix("k", BASE, replace(request, replay=False))
+    alone = service.preview("k", BASE, replace(request, replay=False)).mix
     assert [(one.source, one.share) for one in alone.sources] == [("your data", 1.0)]
 
 
@@ -135,13 +141,50 @@ def test_the_first_rows_are_shown_as_the_file_has_them(service: Service, tmp_pat
     path.write_text("id,Feedback,Mood\n7,lovely soup,good\n8,awful bill,bad\n9,fine,good\n", encoding="utf-8")
     columns = {"text": "Feedback", "label": "Mood"}
     request = TuneRequest(path=path, heads={"classification": "mood"}, columns=columns)
-    found = service.look("k", BASE, request)
+    found = service.preview("k", BASE, request).data
     assert found.columns == {"id": "", "Feedback": "text", "Mood": "mood"}
     assert found.raw[1] == {"id": "8", "Feedback": "awful bill", "Mood": "bad"}
 
 
 def test_heads_that_are_replayed_do_not_drift(service: Service) -> None:
     request = TuneRequest(path=Path(), heads={"classification": "mood"}, freeze=FreezePolicy())
-    assert service.network("k", BASE, request).warnings == ()
+    plan = service.network("k", BASE, request)
+    assert plan.warnings == ()
+    assert [part.name for part in plan.parts if part.rehearsed] == ["head topic", "head entities"]
     silent = service.network("k", BASE, replace(request, replay=False)).warnings
-    assert [sentence.split(" does")[0] for sentence in silent] == ["Head topic", "Head entities"]
+    assert [sentence.split(" is in")[0] for sentence in silent] == ["Head topic", "Head entities"]
+
+
+def test_two_cannot_measure_at_once_and_a_run_waits_for_a_measurement(service: Service, table: Path) -> None:
+    with service.slot.borrowed():
+        with pytest.raises(SessionError, match="A run trains at the moment"):
+            service.measure("k", BASE, TuneRequest(path=table, **REQUEST))
+        run = service.tune("k", BASE, TuneRequest(path=table, steps=3, **REQUEST))
+        assert (run.state, run.ahead) == ("waiting", 1)
+    run.join(60)
+    assert run.state == "ended", run.error
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"heads": {"classification": "text"}}, "cannot be called 'text'"),
+        (
+            {"balancing": Balancing(method="famo"), "freeze": FreezePolicy(encoder=True)},
+            "joins gradients on the encoder",
+        ),
+        ({"heads": {}}, "No head is chosen"),
+    ],
+)
+def test_what_a_run_would_refuse_is_said_before(service: Service, table: Path, changes, words: str) -> None:
+    with pytest.raises(MtlError, match=words):
+        service.preview("k", BASE, TuneRequest(**{"path": table, **REQUEST, **changes}))
+
+
+def test_cells_of_any_kind_are_shown(service: Service, tmp_path: Path) -> None:
+    frame = pd.DataFrame({"text": ["a cat", "the law", "a dog"], "label": ["x", "y", "x"]})
+    frame["made"] = pd.Timestamp("2026-01-02")
+    frame["raw"] = [b"1", b"2", b"3"]
+    frame.to_parquet(tmp_path / "rows.parquet")
+    request = TuneRequest(path=tmp_path / "rows.parquet", heads={"classification": "mood"})
+    assert "2026-01-02" in service.preview("k", BASE, request).data.raw[0]["made"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mtl.data.splits import text_key
-from mtl.service.replay import GUARD, Replay, guard_rows
+from mtl.service.replay import GUARD, Replay, as_table, guard_rows
 from mtl.service.tuning import SOURCE, TuneRequest, read_data, train_config
 from mtl.settings import Settings
 from mtl.tasks import Classification, NamedEntities
@@ -47,7 +47,9 @@ def test_the_targets_are_what_the_model_says(replay: Replay, predictor) -> None:
         (s.start, s.end, s.label) for s in found["entities"]
     ]
     assert replay.rows(predictor) is replay.rows(predictor), "asked once"
-    lines = [json.loads(line) for line in replay.table(predictor).splitlines()]
+    sources = replay.sources(predictor, predictor.tasks[:2], weight=1)
+    lines = [json.loads(line) for line in as_table(sources).splitlines()]
+    assert len(lines) == len(replay.texts), "one line has what all tasks say"
     assert lines[3]["topic"] == row.targets["topic"]
     assert lines[3]["text"] == row.texts[0]
 
@@ -58,7 +60,8 @@ def test_the_targets_are_what_the_model_says(replay: Replay, predictor) -> None:
         ({"classification": "mood"}, FreezePolicy(encoder=True), []),
         ({"classification": "topic"}, FreezePolicy(encoder=True), ["topic"]),
         ({"classification": "mood"}, FreezePolicy(), ["topic", "entities"]),
-        ({"classification": "mood"}, FreezePolicy(heads=("topic",)), ["entities"]),
+        ({"classification": "mood"}, FreezePolicy(heads=("topic",)), ["topic", "entities"]),
+        ({"classification": "topic"}, FreezePolicy(encoder=True, heads=("topic",)), []),
         ({"classification": "topic"}, FreezePolicy(everything=True), []),
     ],
 )
@@ -68,12 +71,16 @@ def test_heads_are_replayed_that_the_run_would_spoil(predictor, replay, table, h
     assert [task.name for task in data.replayed] == replayed
     assert [source.name for source in data.sources] == [SOURCE, *(f"replay {name}" for name in replayed)]
     assert sum(source.weight for source in data.sources[1:]) == pytest.approx(0.6 if replayed else 0)
-    held = {text_key(row) for row in data.validation[0].examples}
-    assert len(held) == 4
-    for source in data.sources:
-        assert not held & {text_key(row) for row in source.examples}, "a row put aside is learned from"
+    assert len(data.validation[0].examples) == 4
+    mine = {text_key(row) for part in (data.parts.train, data.parts.validation) for row in part}
+    assert len(mine) == 20
+    for source in data.sources[1:]:
+        assert not mine & {text_key(row) for row in source.examples}, "an old answer against what the person says"
     shares = train_config(request, data).sampling.shares
     assert shares == ({} if not replayed else {s.name: s.weight for s in data.sources})
+    trained = set(heads.values())
+    still = {name for name in replayed if name not in trained} | set(freeze.heads)
+    assert set(train_config(request, data).freeze.heads) == still, "a head that only rehearses stays as it is"
     none = read_data(predictor, TuneRequest(path=table, heads=heads, freeze=freeze, replay=False), SETTINGS, replay)
     assert none.replayed == ()
 

@@ -22,6 +22,7 @@ from mtl.ui.finetune_form import (
     ALL,
     BALANCINGS,
     CORRECTED,
+    FIELDS,
     GRADUAL,
     HEADS_ONLY,
     LORA,
@@ -181,3 +182,26 @@ def test_what_a_person_typed_is_text_in_the_drawing_and_the_rows() -> None:
     assert "1 of 2 of your corrections are answered as you said" in html
     assert "✗ food" in html
     assert render_tune.asked(()) == ""
+
+
+def test_an_uploaded_tables_settings_come_back_with_their_fields_in_sight(on: FinetuneHandlers, tmp_path: Path) -> None:
+    wanted = Form(
+        source=UPLOAD, text_column="Feedback", label_column="Mood", label_head="mood", span_head=None, steps=35,
+        frozen_heads=["topic", "gone"],
+    )  # fmt: skip
+    request = request_of(wanted, Path("rows.csv"), wanted.heads, 2)
+    path = tmp_path / "settings.json"
+    path.write_bytes(TypeAdapter(TuneRequest).dump_json(request))
+    *values, said = on.restore("k", "default", str(path))
+    found = dict(zip(FIELDS, values, strict=True))
+    assert found["file"]["visible"] is True
+    assert (found["text_column"]["value"], found["text_column"]["choices"]) == ("Feedback", ["Feedback"])
+    assert (found["steps"], found["label_head"], found["frozen_heads"]) == (35, "mood", ["topic"])
+    assert "Choose your table `rows.csv` too" in said
+    table = tmp_path / "rows.csv"
+    table.write_text("id,Feedback,Mood\n1,nice soup,good\n2,a bill,bad\n3,more soup,good\n", encoding="utf-8")
+    text, label, head, _ = on.offer_columns(str(table), "Feedback", "Mood", "mood", None)
+    assert (text["choices"], "value" in text) == (["id", "Feedback", "Mood"], False), "what was chosen stays"
+    assert (label["choices"], head) == (["id", "Feedback", "Mood"], "mood")
+    guessed = on.offer_columns(str(table), None, None, "request", "things")
+    assert (guessed[0]["value"], guessed[1]["value"], guessed[2]["value"]) == ("Feedback", "Mood", "Mood")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import asdict
 
 import pytest
 
@@ -11,6 +12,7 @@ from mtl.service.aftermath import Aftermath
 from mtl.service.equivalent import Equivalent
 from mtl.service.runs import RunRecord
 from mtl.service.sessions import Tuned
+from mtl.training.config import FreezePolicy
 from mtl.training.events import Evaluated, RunEnded, RunStarted, SourceScore, StepEnded
 from mtl.ui import plots_tune, render_tune
 
@@ -70,12 +72,19 @@ def tuned(name: str, settings: dict[str, object], scores: tuple[float, float], a
 
 def test_runs_are_told_apart_by_what_differed() -> None:
     common = {"steps": 5, "rows_sha256": "a"}
+    frozen = {"freeze": asdict(FreezePolicy(encoder=True)), "retention": True, "head_lr": 0.1}
     found = {
-        "tuned 1": tuned("tuned 1", {**common, "retention": True, "head_lr": 0.1}, (0.2, 0.8), 1.0),
-        "tuned 2": tuned("tuned 2", {**common, "retention": False, "head_lr": 0.1}, (0.2, 0.9), 0.7),
+        "tuned 1": tuned("tuned 1", {**common, **frozen}, (0.2, 0.8), 1.0),
+        "tuned 2": tuned(
+            "tuned 2",
+            {**common, "freeze": asdict(FreezePolicy()), "retention": False, "head_lr": 0.1},
+            (0.2, 0.9),
+            0.7,
+        ),
     }
     html = render_tune.runs(found)
-    assert "<td>vectors held: yes</td><td class='num'>0.200 → 0.800</td><td class='num'>+0.000</td>" in html
+    assert "<td>what moves: Frozen: the whole encoder; vectors held: yes</td><td class='num'>0.200 → 0.800</td>" in html
+    assert "what moves: Nothing is frozen" in html
     assert "vectors held: no" in html
     assert "-0.300" in html
     assert "rate" not in html
