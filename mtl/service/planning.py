@@ -191,17 +191,22 @@ def _raw(request: TuneRequest, tasks: Sequence[Task]) -> tuple[Mapping[str, str]
     teaches = {column: task.name for task in tasks for column in task.columns if column in ours.values()}
     texts = [name for name in ("text", "tokens") if name in ours.values()][:1]
     columns = {theirs: "text" if mine in texts else teaches.get(mine, "") for theirs, mine in ours.items()}
-    return columns, tuple({name: _cell(row.values.get(name)) for name in table.columns} for row in table.rows)
-
-
-def _cell(value: object) -> str:
-    return (
-        ""
-        if value is None
-        else text_of(value)
-        if isinstance(value, (str, int, float))
-        else json.dumps(value, default=str)
+    text = next((theirs for theirs, what in columns.items() if what == "text"), "")
+    return columns, tuple(
+        {name: _cell(row.values.get(name), str(row.values.get(text))) for name in table.columns} for row in table.rows
     )
+
+
+def _cell(value: object, text: str) -> str:
+    """A value as a person reads it; spans by their words."""
+    if value is None:
+        return ""
+    if isinstance(value, (str, int, float)):
+        return text_of(value)
+    spans = value if isinstance(value, list) else []
+    if spans and all(isinstance(s, dict) and isinstance(s.get("start"), int) and "end" in s for s in spans):
+        return ", ".join(f"{text[s['start'] : s['end']]} ({s.get('label')})" for s in spans)
+    return json.dumps(value, default=str)
 
 
 def _labels(task: Task, rows: Sequence[Example]) -> Mapping[str, int]:

@@ -28,6 +28,11 @@ element.addEventListener("click", event => {
   if (part) trigger("click", {part: part.dataset.part});
 });
 """
+LIVE = (
+    {"curve": "Loss on the training rows", "held": "Score on rows put aside"},
+    {"conflict": "Do the tasks pull apart?", "weights": "What each loss counts"},
+)
+"""Figures in the order of `plots_tune.live`, side by side where there is room."""
 Fields = dict[str, gr.components.Component]
 
 
@@ -237,19 +242,12 @@ def _run(context: Context, form: Fields, on: FinetuneHandlers, everyone: list[gr
         train = gr.Button("Train", variant="primary", elem_id="tune-go")
         halt = gr.Button("Stop and keep the best", elem_id="tune-stop")
     status = gr.Markdown(render_tune.status(example), elem_id="tune-status")
-    drawn = dict(zip(("curve", "held", "weights", "conflict"), plots_tune.live(example), strict=True))
-    names = (
-        "Loss on the training rows",
-        "Score on rows put aside",
-        "What each loss counts",
-        "Do the tasks pull apart?",
-    )
-    live = []
-    for pair in (("curve", "held"), ("weights", "conflict")):
+    live: list[gr.components.Component] = []
+    figures = iter(plots_tune.live(example))
+    for pair in LIVE:
         with gr.Row():
-            for one in pair:
-                label = names[list(drawn).index(one)]
-                figure = drawn[one]
+            for one, label in pair.items():
+                figure = next(figures)
                 with gr.Column(min_width=320):
                     live.append(gr.Plot(figure, label=label, elem_id=f"tune-{one}", visible=figure is not None))
     scores = gr.HTML(render_tune.scores(example), elem_id="tune-scores")

@@ -24,8 +24,8 @@ DRAWN_STEPS = 400
 
 
 def live(run: RunRecord | None) -> tuple[go.Figure | None, ...]:
-    """Raw losses, validation scores, weights of the losses, conflicts; None for what there is nothing of."""
-    return losses(run), scores(run), weights(run), conflict(run)
+    """Raw losses, validation scores, conflicts, weights of the losses; None for what there is nothing of."""
+    return losses(run), scores(run), conflict(run), weights(run)
 
 
 def losses(run: RunRecord | None) -> go.Figure:
@@ -121,7 +121,7 @@ def conflict(run: RunRecord | None) -> go.Figure | None:
             colorscale="RdBu",
             texttemplate="%{z:.2f}" if len(pairs) * len(last.conflict.parts) <= 48 else None,
             hovertemplate="%{y}<br>%{x}: cosine %{z:.2f}<extra></extra>",
-            colorbar={"thickness": 12, "tickfont": {"color": INK}},
+            colorbar={"thickness": 12, "tickfont": {"color": INK}, "tickvals": [-1, 0, 1]},
         )
     )
     figure.update_yaxes(automargin=True)

@@ -188,8 +188,9 @@ def _pace(run: RunRecord) -> str:
 
 def scores(run: RunRecord | None) -> str:
     """Metrics before and after, on rows that were not trained on."""
-    said = [] if run is None else [*(run.started.warnings if run.started else ()), *run.notes]
-    notes = "".join(warning(sentence) for sentence in said)
+    warned = run.started.warnings if run is not None and run.started else ()
+    notes = "".join(warning(sentence) for sentence in warned)
+    notes += "".join(f'<div class="mtl-dim">{escape(sentence)}</div>' for sentence in (run.notes if run else ()))
     if run is None or not run.evaluations:
         return notes
     before, now = run.evaluations[0], _best(run.evaluations)

@@ -73,7 +73,7 @@ def film(page: Page) -> None:
     page.wait_for_timeout(2500)
     frames.append(page.screenshot())
     pictures = [Image.open(BytesIO(frame)).convert("RGB").resize((960, 600)) for frame in frames]
-    pictures = [one.quantize(48, dither=Image.Dither.NONE) for one in pictures]
+    pictures = [one.quantize(96, dither=Image.Dither.NONE) for one in pictures]
     times = [900, *[350] * (len(pictures) - 4), 1500, 4000, 4000]
     pictures[0].save(FOLDER / "fine-tune-run.gif", save_all=True, append_images=pictures[1:], duration=times, loop=0)
 
