@@ -29,7 +29,7 @@ def main() -> int:
         theme=theme(),
         css=CSS,
         footer_links=["api"],
-        max_file_size="20mb",
+        max_file_size="64mb",
         ssr_mode=False,
         run_history=False,
         show_error=False,

@@ -17,7 +17,7 @@ from mtl.errors import ConfigError, SessionError
 from mtl.evaluation.drift import Drift
 from mtl.inference.predictor import Predictor
 from mtl.service.downloads import place_for
-from mtl.service.equivalent import RECIPE_FILE
+from mtl.service.equivalent import FOLDER, RECIPE_FILE
 from mtl.service.recording import to_json
 from mtl.service.replay import REPLAY_FILE
 from mtl.service.runs import RunRecord
@@ -51,7 +51,8 @@ SentenceTransformer("model").encode(["a sentence"])
 
 ## Make it again
 
-Put `{rows}` and the checkpoint `{start}` beside `{recipe}` and run
+In the folder of mtl, make a folder `{folder}` with `{recipe}`{replay} and `{rows}`, have the checkpoint `{start}` there
+(a model that was tuned before comes with its own zip: unpack it under that name), and run
 
     {command}
 
@@ -151,6 +152,7 @@ def _readme(name: str, predictor: Predictor, tuned: Tuned) -> str:
         cost=_cost(tuned.aftermath.drift),
         start=start,
         recipe=RECIPE_FILE,
+        folder=FOLDER,
         command=tuned.equivalent.command,
         replay=f" and `{REPLAY_FILE}`" if tuned.replayed else "",
     )

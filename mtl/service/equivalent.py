@@ -15,21 +15,23 @@ from mtl.tasks import Task, from_spec
 from mtl.training.config import TrainConfig
 
 RECIPE_FILE = "recipe.yaml"
+FOLDER = "run"
+"""Where a person puts the recipe, the table and the replayed sentences: a folder in the one of mtl."""
 
 PYTHON = """from pathlib import Path
 
 from mtl.training.fit import fit
 from mtl.training.recipe import load_recipe
 
-for event in fit(load_recipe(Path("{recipe}")), Path("."), Path("tuned")):
+for event in fit(load_recipe(Path("{recipe}")), Path("{folder}"), Path("tuned")):
     print(event)
 """
 
 
 @dataclass(frozen=True)
 class Equivalent:
-    """`recipe` is YAML for a file of that name; `command` and `python` run beside it, the table and the replayed
-    sentences."""
+    """`recipe` is YAML for a file in `FOLDER`, beside the table and the replayed sentences; `command` and `python` run
+    in the folder of mtl."""
 
     recipe: str
     command: str
@@ -49,8 +51,8 @@ def equivalent(request: TuneRequest, data: TuneData, start: str) -> Equivalent:
         "training": _changed(train_config(request, data)),
     }
     text = yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, width=100)
-    command = f"python -m mtl train {RECIPE_FILE} --data-root . --output tuned"
-    return Equivalent(text, command, PYTHON.format(recipe=RECIPE_FILE))
+    command = f"python -m mtl train {FOLDER}/{RECIPE_FILE} --data-root {FOLDER} --output tuned"
+    return Equivalent(text, command, PYTHON.format(recipe=f"{FOLDER}/{RECIPE_FILE}", folder=FOLDER))
 
 
 def _own(request: TuneRequest, data: TuneData) -> Mapping[str, object]:

@@ -82,6 +82,7 @@ class DataLook:
 
     columns  what becomes of each column of the table: `text`, the name of the head it teaches, or "" for nothing
     raw      the first rows as the file has them, by column
+    unlabelled  rows that teach none of the heads
     """
 
     learning: int
@@ -91,6 +92,7 @@ class DataLook:
     first: tuple[SeenRow, ...]
     columns: Mapping[str, str] = field(default_factory=dict)
     raw: tuple[Mapping[str, str], ...] = ()
+    unlabelled: int = 0
 
 
 @dataclass(frozen=True)
@@ -134,8 +136,7 @@ def network(base: Predictor, policy: FreezePolicy, heads: Sequence[str], rehears
     moves = any(part.learning for part in found if not part.name.startswith("head "))
     told = trained | set(rehearsed)
     silent = [p.name[5:] for p in found if p.name.startswith("head ") and p.parameters and p.name[5:] not in told]
-    said = tuple(freezing.drifts(name) for name in silent) if moves else ()
-    return NetworkPlan(policy.describe(), tuple(found), said)
+    return NetworkPlan(policy.describe(), tuple(found), freezing.drifts(silent) if moves else ())
 
 
 def look(base: Predictor, request: TuneRequest, data: TuneData) -> DataLook:
@@ -147,7 +148,8 @@ def look(base: Predictor, request: TuneRequest, data: TuneData) -> DataLook:
     first = tuple(_seen(base, data.tasks, row) for row in data.parts.train[:SHOWN_ROWS])
     cut = sum(n >= most and _seen(base, (), row).cut_at is not None for n, row in zip(tokens, rows, strict=True))
     columns, raw = _raw(request, data.tasks)
-    return DataLook(len(data.parts.train), len(data.parts.validation), labels, cut, first, columns, raw)
+    n = (len(data.parts.train), len(data.parts.validation))
+    return DataLook(*n, labels, cut, first, columns, raw, unlabelled=data.unlabelled)
 
 
 def mix(base: Predictor, request: TuneRequest, data: TuneData) -> Mix:
@@ -199,7 +201,7 @@ def _raw(request: TuneRequest, tasks: Sequence[Task]) -> tuple[Mapping[str, str]
 
 def _cell(value: object, text: str) -> str:
     """A value as a person reads it; spans by their words."""
-    if value is None:
+    if value is None or value == []:
         return ""
     if isinstance(value, (str, int, float)):
         return text_of(value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import platform
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -66,7 +66,8 @@ class TuneRequest:
 class TuneData:
     """What a request gives: the heads that its rows train, the rows, and what steps draw from and are scored on.
 
-    replayed  heads of the model that rehearse their old answers; their sources come after that of the rows
+    replayed    heads of the model that rehearse their old answers; their sources come after that of the rows
+    unlabelled  rows of the table that teach none of the heads
     """
 
     tasks: tuple[Task, ...]
@@ -74,6 +75,7 @@ class TuneData:
     replayed: tuple[Task, ...]
     sources: tuple[Source, ...]
     validation: tuple[Source, ...]
+    unlabelled: int = 0
 
 
 def settings_of(request: TuneRequest) -> dict[str, object]:
@@ -137,7 +139,10 @@ def read_data(base: Predictor, request: TuneRequest, settings: Settings, replay:
     if len(table.rows) > settings.max_rows:
         raise DataError(f"{table.path.name}: has more than {settings.max_rows:,} rows, which is the limit; shorten it")
     tasks = chosen_tasks(base, table, request.heads, max_labels=settings.max_labels)
-    rows = [row for row in tables.examples(table, tasks) if row.targets]
+    try:
+        rows = [row for row in tables.examples(table, tasks) if row.targets]
+    except DataError as error:
+        raise DataError(_their_words(str(error), request.columns)) from error
     longest = max(rows, key=lambda row: len(row.texts[0])).texts[0]
     if len(longest) > settings.max_characters:
         raise DataError(
@@ -149,7 +154,14 @@ def read_data(base: Predictor, request: TuneRequest, settings: Settings, replay:
     own = Source(SOURCE, parts.train)
     old = replay.sources(base, again, weight=request.replay_weight, without=mine)
     validation = (Source(SOURCE, parts.validation),) if parts.validation else ()
-    return TuneData(tuple(tasks), parts, again, (own, *old), validation)
+    return TuneData(tuple(tasks), parts, again, (own, *old), validation, len(table.rows) - len(rows))
+
+
+def _their_words(said: str, columns: Mapping[str, str]) -> str:
+    """A sentence about our columns with the names that the table has for them."""
+    for ours, theirs in columns.items():
+        said = said.replace(f"column {ours!r}", f"column {theirs!r}")
+    return said
 
 
 def replayed(base: Predictor, request: TuneRequest, tasks: Sequence[Task]) -> tuple[Task, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import nn
@@ -115,12 +115,15 @@ def warnings(model: MultiTaskModel, trained: set[str]) -> tuple[str, ...]:
     that rows tell of: also one that is frozen is then suited by the encoder)."""
     if not any(p.requires_grad for p in model.encoder.parameters()):
         return ()
-    return tuple(drifts(name) for name in model.heads if _size(model.heads[name]) and name not in trained)
+    return drifts([name for name in model.heads if _size(model.heads[name]) and name not in trained])
 
 
-def drifts(head: str) -> str:
-    """What is said of a head that no row keeps in place."""
-    return f"Head {head} is in no row while the encoder below it moves; its answers will drift."
+def drifts(heads: Sequence[str]) -> tuple[str, ...]:
+    """What is said of heads that no row keeps in place; nothing of none."""
+    if not heads:
+        return ()
+    many = f"Heads {', '.join(heads)} are" if len(heads) > 1 else f"Head {heads[0]} is"
+    return (f"{many} neither trained nor rehearsed while the encoder below moves: those answers will drift.",)
 
 
 def _size(module: nn.Module) -> int:

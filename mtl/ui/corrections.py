@@ -49,14 +49,26 @@ class Corrections:
         label: str | None,
         pieces: list[dict[str, object]] | None,
     ) -> str:
-        """Adds a text with what was chosen and marked."""
-        targets: dict[str, object] = {task: label} if task and label else {}
+        """Adds a text with what was chosen and marked otherwise than the model says.
+
+        Raises:
+            SessionError: where that is nothing, or the text is not the one that was answered.
+        """
+        found = self.service.labelling.analyze(key, model, text)
+        said, before = found.predictions.get(task or ""), self._said(key, text)
+        as_said = isinstance(said, LabelScores) and said.label == label and task not in before
+        targets: dict[str, object] = {} if not task or not label or as_said else {task: label}
         heads = [one.name for one in self.service.models.get(key, model).tasks if one.reads_words]
         if pieces and heads:
             parts = [(str(one.get("token", "")), str(one["class_or_confidence"] or "") or None) for one in pieces]
             if "".join(piece for piece, _ in parts) != text:
                 raise SessionError("The text has changed since; press Analyze first.")
-            targets[heads[0]] = spans_of_pieces(parts)
+            marked = spans_of_pieces(parts)
+            old = [(span.start, span.end, span.label) for span in first_spans(found)]
+            if old != [(span.start, span.end, span.label) for span in marked] or heads[0] in before:
+                targets[heads[0]] = marked
+        if not targets:
+            raise SessionError("That is what the model says already; choose another label or mark other words first.")
         return counted(self.service.labelling.correct(key, model, text, targets))  # type: ignore[arg-type]
 
     def forget(self, key: str) -> str:

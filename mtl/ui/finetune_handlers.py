@@ -32,6 +32,8 @@ from mtl.ui.finetune_form import (
 
 N_PLOTS, N_AFTER = 4, 6
 """Outputs of `look`: live figures, and what stands below them."""
+CORRECTED_STEPS = 40
+"""For a handful of corrections: more would spoil the head for all other texts."""
 FIRST_STEP_S = 5.0
 """So long a click on Train waits for the first step; a run that takes longer to begin is shown by the clock."""
 
@@ -81,14 +83,19 @@ class FinetuneHandlers:
         self.service.stop(key)
 
     def take(self, key: str, model: str) -> object:
-        """The chosen model as a zip."""
-        return gr.update(value=str(self.service.capsule(key, model)), visible=True)
+        """The chosen model as a zip, or where it is the shipped one that of the last run."""
+        name = self._of_run(key, model)
+        label = f"{name}: weights, settings, curves, how to load it"
+        return gr.update(value=str(self.service.capsule(key, name)), label=label, visible=True)
 
     def moved(self, key: str, model: str) -> object:
         """The sentences before and after the run that made the chosen model, or else the last one."""
-        run = self.service.run(key)
-        name = model if self.service.tuned(key, model) or run is None else run.name
+        name = self._of_run(key, model)
         return gr.update(value=plots_tune.moved(self.service.moved(key, name)), visible=True)
+
+    def _of_run(self, key: str, model: str) -> str:
+        run = self.service.run(key)
+        return model if self.service.tuned(key, model) or run is None else run.name
 
     def network(self, key: str, model: str, *values: object) -> str:
         """The drawing of what may move."""
@@ -134,21 +141,21 @@ class FinetuneHandlers:
         """The fields of a source, and the heads that suit it."""
         shown: list[object] = [gr.update(visible=source == UPLOAD)] * 3
         if source == SAMPLE:
-            return [*shown, "request", "things"]
+            return [*shown, "request", "things", Form.steps]
         if source == UPLOAD:
-            return [*shown, gr.skip(), gr.skip()]
+            return [*shown, gr.skip(), gr.skip(), Form.steps]
         kinds = self._corrected_heads(key, model)
-        return [*shown, *(kinds.get(kind, "") for kind in ("classification", "ner"))]
+        return [*shown, *(kinds.get(kind, "") for kind in ("classification", "ner")), CORRECTED_STEPS]
 
     def offer_columns(self, file: str | None, *chosen: str | None) -> list[object]:
         """The columns of an uploaded table, and what they most likely are; what was `chosen` (columns of text and
         label, heads of labels and entities) and suits the table stays."""
         if file is None:
-            return [gr.update(choices=[], value=None)] * 2 + [gr.skip()] * 2
+            return [*(gr.update(choices=[], value=None) for _ in range(2)), gr.skip(), gr.skip()]
         found = self.service.corpora.guess(file)
         names = list(found.columns)
         text, label, label_head, span_head = chosen
-        if text in names or label in names:
+        if text in names and label in names:
             return [gr.update(choices=names), gr.update(choices=names), label_head, span_head]
         return [
             gr.update(choices=names, value=found.text),
@@ -174,7 +181,7 @@ class FinetuneHandlers:
         values["encoder_rate"] = gr.update(value=form.encoder_rate, visible=form.moves != HEADS_ONLY)
         said = "The settings are in the fields above."
         if own:
-            said += f" Choose your table `{request.path.name}` too: a capsule does not hold it."
+            said += f" Choose your table `{request.path.name}` too: the zip does not hold it."
         return [*(values[name] for name in FIELDS), said]
 
     def _corrected_heads(self, key: str, model: str) -> dict[str, str]:

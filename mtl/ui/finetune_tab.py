@@ -94,8 +94,12 @@ def _data(context: Context, form: Fields, usual: Form) -> None:
         elem_id="tune-file",
         height=120,
     )
-    form["text_column"] = gr.Dropdown([], label="Column with the text", visible=False, elem_id="tune-text")
-    form["label_column"] = gr.Dropdown([], label="Column with the label", visible=False, elem_id="tune-label")
+    form["text_column"] = gr.Dropdown(
+        [], label="Column with the text", visible=False, allow_custom_value=True, elem_id="tune-text"
+    )
+    form["label_column"] = gr.Dropdown(
+        [], label="Column with the label", visible=False, allow_custom_value=True, elem_id="tune-label"
+    )
     for name, kind, what in (("label_head", "classification", "labels"), ("span_head", "ner", "entities")):
         form[name] = gr.Dropdown(
             [task.name for task in tasks if task.kind == kind],
@@ -202,12 +206,16 @@ def _again(context: Context, form: Fields, on: FinetuneHandlers) -> list[gr.comp
             gr.Textbox(label=label, lines=1, max_lines=24, interactive=False, buttons=["copy"], elem_id=f"tune-{name}",
                        elem_classes="mtl-code")
             for name, label in (
-                ("command", "Command"), ("recipe", "recipe.yaml, beside your table"), ("python", "Python")
+                ("command", "Command"), ("recipe", "run/recipe.yaml"), ("python", "Python")
             )
         )  # fmt: skip
-        gr.Markdown("The zip that you take along holds the recipe and the sentences that were replayed.")
+        gr.Markdown(
+            "Run these in the folder of mtl. `run/` is a folder there that holds `recipe.yaml`, your table and, where "
+            "samples are replayed, `replay.jsonl`; the zip that you take along has both files. A model that was tuned "
+            "before is unpacked under the name that the recipe begins with."
+        )
         file = gr.File(
-            label="Settings of an earlier run: its zip",
+            label="Settings of an earlier run: its zip, or settings.json out of it",
             file_types=[".zip", ".json"],
             elem_id="tune-restore",
             height=120,
@@ -257,7 +265,7 @@ def _run(context: Context, form: Fields, on: FinetuneHandlers, everyone: list[gr
     overlay = gr.Plot(label="Your runs", elem_id="tune-overlay", visible=False)
     with gr.Row():
         see = gr.Button("Show the map before and after", elem_id="tune-moved-go")
-        get = gr.Button("Take the chosen model with you (zip)", elem_id="tune-download")
+        get = gr.Button("Take the model with you (zip)", elem_id="tune-download")
     moved = gr.Plot(label="Sentences before and after, on the same axes", elem_id="tune-moved", visible=False)
     capsule = gr.File(label="Weights, settings, curves, how to load it", visible=False, elem_id="tune-capsule")
     timer, seen = gr.Timer(TICK_S, active=False), gr.State("")
@@ -272,7 +280,7 @@ def _run(context: Context, form: Fields, on: FinetuneHandlers, everyone: list[gr
     context.ready.then(**look, api_name=False, show_progress="hidden")
     heads = [form[name] for name in ("label_head", "span_head", "frozen_heads")]
     context.model.change(on.offer_heads, context.who, heads, api_name=False)
-    shown = [form[name] for name in ("file", "text_column", "label_column", "label_head", "span_head")]
+    shown = [form[name] for name in ("file", "text_column", "label_column", "label_head", "span_head", "steps")]
     form["source"].input(on.show_source, [*context.who, form["source"]], shown, api_name=False, queue=False)
     columns = [form[name] for name in ("text_column", "label_column", "label_head", "span_head")]
     offered = [form["file"], *columns]

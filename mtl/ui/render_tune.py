@@ -73,7 +73,14 @@ def problems(said: str) -> str:
 
 def table(found: DataLook) -> str:
     """How many rows, what each column becomes, the first rows, and how often each label occurs."""
-    cut = warning(f"{found.cut:,} rows are longer than the model reads; their end is not learned from.")
+    cut = "".join(
+        warning(f"{count:,} row{'s' * (count != 1)} {words}")
+        for count, words in (
+            (found.cut, "longer than the model reads: the end is not learned from."),
+            (found.unlabelled, "without a label: left out."),
+        )
+        if count
+    )
     held = f", {found.held:,} put aside to score with" if found.held else "; none is put aside"
     heads = "".join(f"<th>{escape(name)}<i>{_becomes(what)}</i></th>" for name, what in found.columns.items())
     rows = "".join(
@@ -86,7 +93,7 @@ def table(found: DataLook) -> str:
         for head, counts in found.labels.items()
     )
     return (
-        f'<div class="mtl-card">{cut if found.cut else ""}<b>{found.learning:,} rows to learn from{held}</b>'
+        f'<div class="mtl-card">{cut}<b>{found.learning:,} rows to learn from{held}</b>'
         f'<div class="mtl-scroll" tabindex="0"><table class="mtl-table mtl-raw"><tr>{heads}</tr>{rows}</table></div>'
         f"{labels}</div>"
     )
@@ -104,18 +111,20 @@ def seen(found: DataLook) -> str:
     """The first rows token by token, with what is taught of each."""
     rows = "".join(_row(row) for row in found.first)
     return (
-        '<div class="mtl-card"><div class="mtl-dim">The first rows of the first batch, token by token. A tag is what '
-        f"the token is taught; ignored ones (marks, the rest of a word) teach nothing.</div>{rows}</div>"
+        '<div class="mtl-card"><div class="mtl-dim">The first rows token by token. Where entities are taught, the tag '
+        "below a token is what it learns, and ignored ones (marks, the rest of a word) are left out of that."
+        f"</div>{rows}</div>"
     )
 
 
 def _row(row: SeenRow) -> str:
     chips = []
+    tagged = any(token.tag is not None for token in row.tokens)
     for token in row.tokens:
         tag = token.tag
         kind = "mtl-ignored" if tag is None else "mtl-tagged" if tag != "O" else ""
-        said = "ignored" if tag is None else tag
-        chips.append(f'<span class="mtl-token {kind}">{escape(token.text) or "[mark]"}<i>{escape(said)}</i></span>')
+        said = f"<i>{escape('ignored' if tag is None else tag)}</i>" if tagged else ""
+        chips.append(f'<span class="mtl-token {kind * tagged}">{escape(token.text) or "[mark]"}{said}</span>')
     labels = ", ".join(f"{escape(head)}: <b>{escape(label)}</b>" for head, label in row.labels.items())
     cut = "" if row.cut_at is None else f" (read up to character {row.cut_at:,})"
     return f'<div class="mtl-seen"><div class="mtl-tokens">{"".join(chips)}</div><div>{labels}{cut}</div></div>'
@@ -146,6 +155,11 @@ def mix(found: Mix) -> str:
 def step_cost(found: StepCost, steps: int) -> str:
     """What a step and the run take."""
     held = f", {found.memory / 1e9:.1f} GB of memory" if found.memory else ""
+    if found.seconds < 0.9 * found.ms * steps / 1000:
+        return (
+            f"A step takes {found.ms:.0f} ms{held}. The encoder is frozen, so each row goes through it once: "
+            f"{found.seconds:.1f} s for the first pass; later steps take a few ms each."
+        )
     return f"A step takes {found.ms:.0f} ms{held}; {steps} steps about {found.seconds:.0f} s, validations on top."
 
 
@@ -243,7 +257,7 @@ def drift(found: Drift | None) -> str:
     rows = "".join(
         f"<tr><td>{escape(s.task)}</td><td>{escape(s.what)}</td><td class='num'>{s.before:.3f}</td>"
         f"<td class='num'>{s.after:.3f}</td><td class='num'>{_change(s.after - s.before)}</td></tr>"
-        for s in found.shifts
+        for s in sorted(found.shifts, key=lambda shift: "as before" in shift.what)
     )
     head = "<th>task</th><th>what</th>" + "".join(f"<th class='num'>{n}</th>" for n in ("before", "after", "change"))
     listed = "".join(
@@ -251,21 +265,27 @@ def drift(found: Drift | None) -> str:
         f"{escape(flip.after)}</span></li>"
         for flip in found.flips[:LISTED]
     )
-    many = f"{len(found.flips)} answers changed" if found.flips else "No answer changed"
-    more = f", the first {LISTED}:" if len(found.flips) > LISTED else ":" if found.flips else "."
+    shown = f" (the first {LISTED})" if len(found.flips) > LISTED else ""
+    changed = (
+        f"<details class='mtl-labels'><summary>{len(found.flips)} answers changed{shown}</summary>"
+        f"<ol class='mtl-hits mtl-flips'>{listed}</ol></details>"
+        if found.flips
+        else "<div class='mtl-dim'>No answer changed.</div>"
+    )
     return (
         f'<div class="mtl-card"><div class="mtl-task"><h4>What it cost elsewhere: {_verdict(found)}</h4><div '
         f'class="mtl-dim">Sentences that were not learned from, read before and after. Mean cosine of a sentence '
         f"vector with its old one: {found.cosine:.3f}</div>"
         f'<div class="mtl-scroll" tabindex="0"><table class="mtl-table"><tr>{head}</tr>{rows}</table></div></div>'
-        f'<div class="mtl-dim">{many}{more}</div><ol class="mtl-hits mtl-flips">{listed}</ol></div>'
+        f"{changed}</div>"
     )
 
 
 def _verdict(found: Drift) -> str:
-    worst = min(found.shifts, key=lambda shift: shift.after - shift.before, default=None)
+    known = [shift for shift in found.shifts if "as before" not in shift.what]  # a changed answer may be the right one
+    worst = min(known, key=lambda shift: shift.after - shift.before, default=None)
     if worst is None or worst.after >= worst.before - 1e-9:
-        return "nothing"
+        return "nothing" if not found.flips else "no known answer is lost, but some answers changed"
     lost = 100 * (worst.before - worst.after)
     return f"at worst {lost:.1f} points ({escape(worst.task)}, {escape(worst.what)})"
 
@@ -290,24 +310,26 @@ def runs(found: Mapping[str, Tuned]) -> str:
         before, best = (ended.before, ended.best) if ended else (None, None)
         gained = f"{before.composite:.3f} → {best.composite:.3f}" if before and best else "—"
         worst = min((shift.after - shift.before for shift in tuned.aftermath.drift.shifts), default=0.0)
-        differs = (
-            "; ".join(f"{SETTING_NAMES[field]}: {_value(field, tuned.settings[field])}" for field in common) or "—"
-        )
+        differs = "; ".join(f"{SETTING_NAMES[field]}: {_value(field, tuned)}" for field in common) or "—"
+        done = f"{ended.steps}, best {ended.best_step}" if ended else ""
         rows.append(
-            f"<tr><td>{escape(name)}</td><td>{escape(differs)}</td><td class='num'>{gained}</td>"
+            f"<tr><td>{escape(name)}</td><td>{escape(differs)}</td><td class='num'>{done}</td>"
+            f"<td class='num'>{gained}</td>"
             f"<td class='num'>{_change(worst)}</td></tr>"
         )
-    head = "<th>run</th><th>what differed</th><th class='num'>score</th><th class='num'>worst change elsewhere</th>"
+    numbers = "".join(f"<th class='num'>{name}</th>" for name in ("steps", "score", "worst change elsewhere"))
+    head = f"<th>run</th><th>what differed</th>{numbers}"
     return (
         f'<div class="mtl-card"><div class="mtl-task"><h4>Your runs</h4><div class="mtl-scroll" tabindex="0">'
         f'<table class="mtl-table"><tr>{head}</tr>{"".join(rows)}</table></div></div></div>'
     )
 
 
-def _value(field: str, value: object) -> str:
-    """A setting, of a group of them those that are set."""
+def _value(field: str, tuned: Tuned) -> str:
+    """A setting, of a group of them those that are set; of what moves the run's own words."""
+    value, started = tuned.settings[field], tuned.run.started
     if field == "freeze":
-        return TypeAdapter(FreezePolicy).validate_python(value).describe().rstrip(".")
+        return started.policy if started else TypeAdapter(FreezePolicy).validate_python(value).describe()
     if isinstance(value, dict):
         return ", ".join(f"{name} {own}" for name, own in value.items() if own) or "none"
     if isinstance(value, bool):

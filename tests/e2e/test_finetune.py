@@ -60,6 +60,23 @@ def test_problems_of_a_table_are_named_by_row_before_anything_starts(wide, tmp_p
     wide.wait_for_function("/row 2.*expected 2/s.test(document.querySelector('#tune-table').innerText)")
 
 
+def test_a_table_can_be_taken_away_mended_and_given_again(wide, tmp_path: Path) -> None:
+    rows = [f"{word} number {i};{'good' if word == 'yes' else 'bad'}" for i in range(6) for word in ("yes", "no")]
+    table = tmp_path / "remarks.csv"
+    table.write_text("Customer remark;Mood\n" + "\n".join([*rows, ";good"]), encoding="utf-8")
+    open_tab(wide, "Fine-tune")
+    wide.get_by_label("My table").check()
+    choose_file(wide, "#tune-file", table)
+    wait_for_words(wide, "#tune-table", "column 'Customer remark'")
+    wide.locator("#tune-file button[aria-label*='lear' i], #tune-file button[aria-label*='emove' i]").first.click()
+    wait_for_words(wide, "#tune-table", "No table yet; upload one first.")
+    table.write_text("Customer remark;Mood\n" + "\n".join([*rows, "unsaid;"]), encoding="utf-8")
+    choose_file(wide, "#tune-file", table)
+    wait_for_words(wide, "#tune-table", "10 rows to learn from, 2 put aside")
+    assert "1 row without a label: left out." in text_of(wide, "#tune-table")
+    assert wide.locator("[data-testid=toast-text]").count() == 0
+
+
 def test_the_network_is_drawn_pressed_and_measured(wide) -> None:
     open_tab(wide, "Fine-tune")
     part = wide.locator("#tune-network [data-part='layer 5']")
@@ -70,7 +87,7 @@ def test_the_network_is_drawn_pressed_and_measured(wide) -> None:
     assert wide.locator("#tune-network [data-part='layer 4']").get_attribute("aria-pressed") == "false"
     assert "will drift" not in text_of(wide, "#tune-network"), "the old heads are replayed"
     wide.get_by_label("Replay sample sentences").uncheck()
-    wait_for_words(wide, "#tune-network", "Head topic is in no row while the encoder below it moves")
+    wait_for_words(wide, "#tune-network", "Heads topic, sentiment, entities are neither trained nor rehearsed")
     wide.locator("#tune-network [data-part='head topic']").click()
     wide.wait_for_function("document.querySelector('#tune-frozen input').checked")
     wide.locator("#tune-measure").click()
@@ -179,15 +196,14 @@ def test_heads_learn_and_nothing_is_forgotten_and_the_model_goes_along(wide, tmp
     }  # fmt: skip
     assert json.loads((tmp_path / "out" / "settings.json").read_text())["steps"] == 200
 
-    with_settings = tmp_path / "changed.json"
-    values = json.loads((tmp_path / "out" / "settings.json").read_text())
-    with_settings.write_text(json.dumps({**values, "steps": 35, "head_lr": 0.003}), encoding="utf-8")
+    set_number(wide, "#tune-steps", "35")
+    wide.get_by_label("Everything", exact=True).check()
     wide.get_by_role("button", name="The same as a command and in Python").click()
-    assert wide.locator("#tune-command textarea").input_value().startswith("python -m mtl train recipe.yaml")
-    choose_file(wide, "#tune-restore", with_settings)
+    assert wide.locator("#tune-command textarea").input_value().startswith("python -m mtl train run/recipe.yaml")
+    choose_file(wide, "#tune-restore", path)
     wait_for_words(wide, "#tune-restored", "The settings are in the fields above.")
-    assert wide.locator("#tune-steps input[type=number]").input_value() == "35"
-    wide.wait_for_function("document.querySelector('#tune-recipe textarea').value.includes('head_lr: 0.003')")
+    assert wide.locator("#tune-steps input[type=number]").input_value() == "200"
+    wide.wait_for_function("document.querySelector('#tune-recipe textarea').value.includes('encoder: true')")
     assert "from mtl.training.fit import fit" in wide.locator("#tune-python textarea").input_value()
 
     open_tab(wide, "Similarity")
@@ -211,6 +227,7 @@ def test_everything_without_retention_shows_what_it_forgets_and_runs_are_compare
     assert lost["labels as before"] < -0.15
     assert wide.locator("#tune-cost .mtl-lost").count() >= 2
     assert int(re.search(r"(\d+) answers changed", text_of(wide, "#tune-cost"))[1]) > 50
+    wide.locator("#tune-cost summary").click()
     assert wide.locator("#tune-cost .mtl-flips li").count() == 12
     wide.locator("#tune-moved-go").click()
     wide.wait_for_function(
@@ -232,7 +249,7 @@ def test_everything_without_retention_shows_what_it_forgets_and_runs_are_compare
     rows = {row[0]: row for row in tuned_table(wide, "#tune-runs")}
     assert "vectors held: no" in rows["tuned 1"][1]
     assert "samples replayed: yes" in rows["tuned 2"][1]
-    assert float(rows["tuned 1"][3]) < float(rows["tuned 2"][3])
+    assert float(rows["tuned 1"][4]) < float(rows["tuned 2"][4])
     wide.wait_for_function("document.querySelectorAll('#tune-overlay .scatterlayer .trace').length === 2")
 
 
@@ -244,7 +261,7 @@ def test_corrections_are_learned_and_proved(wide) -> None:
         wide.locator("#analyze-text textarea").fill(text)
         wide.locator("#analyze-go").click()
         wide.wait_for_timeout(1000)
-        choose(wide, "#correct-label", "travel" if number == 1 else "business")
+        choose(wide, "#correct-label", "sports" if number == 1 else "health")
         wide.locator("#correct-go").click()
         wait_for_words(wide, "#correct-note", f"{number} text{'s' * (number > 1)} corrected")
     open_tab(wide, "Fine-tune")
@@ -254,7 +271,9 @@ def test_corrections_are_learned_and_proved(wide) -> None:
     train(wide)
     wait_for_words(wide, "#tune-asked", "of your corrections are answered as you said")
     rows = [row for row in tuned_table(wide, "#tune-asked") if row[1] == "topic"]
-    assert {row[2] for row in rows} == {"travel", "business"}
+    assert {row[2] for row in rows} == {"sports", "health"}
+    assert wide.locator("#tune-steps input[type=number]").input_value() == "40"
+    assert wide.locator("#tune-span-head input").input_value() == "", "no entity was corrected"
     assert all(row[4].startswith("✓") for row in rows), rows
     costs = {row[1].split(",")[0]: float(row[4]) for row in tuned_table(wide, "#tune-cost") if row[0] == "topic"}
     assert costs["labels as before"] > -0.2, "two corrections cost a fifth of all answers"

@@ -44,7 +44,7 @@ def test_the_zip_holds_a_checkpoint_that_answers_the_same_and_its_story(predicto
     readme = (tmp_path / "out" / "README.md").read_text()
     assert "answer" in readme
     assert "| answer | accuracy |" in readme
-    assert "python -m mtl train recipe.yaml" in readme
+    assert "python -m mtl train run/recipe.yaml" in readme
     assert "| answer | classification |" in (tmp_path / "out" / "model" / "README.md").read_text(), "a card of its own"
     lines = (tmp_path / "out" / "curves.csv").read_text().splitlines()
     assert lines[0] == "step,kind,task,value"

@@ -94,5 +94,5 @@ def test_a_recipe_says_what_differs_and_nothing_else(predictor, tmp_path: Path) 
     assert recipe["sources"] == {"your data": {"tasks": ["mood"], "train": "rows.csv", "validation": 0.2}}
     assert recipe["training"]["freeze"] == {"encoder": True}
     assert "weight_decay" not in recipe["training"]
-    assert found.command == "python -m mtl train recipe.yaml --data-root . --output tuned"
+    assert found.command == "python -m mtl train run/recipe.yaml --data-root run --output tuned"
     compile(found.python, "script", "exec")

@@ -208,7 +208,8 @@ def test_bf16_learns_too(make_predictor) -> None:
 
 def test_heads_that_will_drift_are_named(predictor: Predictor) -> None:
     started = run(predictor, sources=ALL[:1], freeze=FreezePolicy(heads=("topic",)))[0]
-    assert [w.split()[1] for w in started.warnings] == ["entities"], "the encoder learns to suit the frozen topic head"
+    (warning,) = started.warnings
+    assert warning.startswith("Head entities is neither"), "the encoder learns to suit the frozen topic head"
     assert run(predictor, sources=ALL[:1], freeze=FreezePolicy(encoder=True))[0].warnings == ()
 
 

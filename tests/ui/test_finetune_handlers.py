@@ -119,7 +119,7 @@ def test_the_preview_shows_rows_mix_and_command(on: FinetuneHandlers) -> None:
     assert "teaches request" in table
     assert "B-" in rows
     assert "replay topic" in mix
-    assert command.startswith("python -m mtl train recipe.yaml")
+    assert command.startswith("python -m mtl train run/recipe.yaml")
     assert "keep_heads: true" in recipe
     assert "fit(" in python
 

@@ -47,11 +47,13 @@ def test_what_a_run_cost_is_shown_with_texts_as_text() -> None:
         "<td class='num'>1.000</td><td class='num'>0.900</td><td class='num'><b class=\"mtl-lost\">-0.100</b></td>"
         in html
     )
-    assert "13 answers changed, the first 12:" in html
+    assert "13 answers changed (the first 12)" in html
     assert "<img" not in html
     assert "No answer changed." in render_tune.drift(Drift((), (), 1.0))
     assert render_tune.drift(None) == ""
-    assert "at worst 10.0 points (topic, labels as before)" in html
+    assert "no known answer is lost, but some answers changed" in html, "a changed answer may be the right one"
+    lost = Drift((Shift("topic", "accuracy, 9 known answers", 0.9, 0.8), *found.shifts), found.flips, 0.97)
+    assert "at worst 10.0 points (topic, accuracy, 9 known answers)" in render_tune.drift(lost)
     assert "What it cost elsewhere: nothing" in render_tune.drift(Drift((Shift("t", "w", 0.5, 0.5),), (), 1.0))
 
 
@@ -83,7 +85,8 @@ def test_runs_are_told_apart_by_what_differed() -> None:
         ),
     }
     html = render_tune.runs(found)
-    assert "<td>what moves: Frozen: the whole encoder; vectors held: yes</td><td class='num'>0.200 → 0.800</td>" in html
+    same = "<td>what moves: Frozen: the whole encoder.; vectors held: yes</td><td class='num'>5, best 5</td>"
+    assert f"{same}<td class='num'>0.200 → 0.800</td>" in html
     assert "what moves: Nothing is frozen" in html
     assert "vectors held: no" in html
     assert "-0.300" in html
