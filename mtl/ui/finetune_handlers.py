@@ -150,9 +150,12 @@ class FinetuneHandlers:
     def offer_columns(self, file: str | None, *chosen: str | None) -> list[object]:
         """The columns of an uploaded table, and what they most likely are; what was `chosen` (columns of text and
         label, heads of labels and entities) and suits the table stays."""
-        if file is None:
+        try:
+            found = self.service.corpora.guess(file) if file else None
+        except MtlError:  # the preview says what is wrong with the table
+            found = None
+        if found is None:
             return [*(gr.update(choices=[], value=None) for _ in range(2)), gr.skip(), gr.skip()]
-        found = self.service.corpora.guess(file)
         names = list(found.columns)
         text, label, label_head, span_head = chosen
         if text in names and label in names:

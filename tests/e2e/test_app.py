@@ -155,7 +155,7 @@ def test_fine_tune_learns_survives_a_reload_and_its_model_answers(page) -> None:
     page.wait_for_selector("#pair-score")
     open_tab(page, "Fine-tune")
     page.wait_for_function(
-        "document.querySelector('#tune-status').innerText.includes('finished after 40')", timeout=180_000
+        "/tuned 1 finished after 40 of/.test(document.querySelector('#tune-status').innerText)", timeout=180_000
     )
     rows = page.locator("#tune-scores tr").all_inner_texts()
     gains = {tuple(row.split("\t")[:2]): float(row.split("\t")[4]) for row in rows[1:]}
@@ -200,7 +200,7 @@ def test_an_own_table_with_odd_columns_is_understood_and_trained(page, tmp_path:
     assert page.locator("#tune-label-head input").input_value() == "Mood_of_it"
     page.locator("#tune-steps input[type=number]").fill("20")
     page.locator("#tune-go").click()
-    page.wait_for_function("document.querySelector('#tune-status').innerText.includes('finished after 20')")
+    page.wait_for_function("/tuned 1 finished after 20 of/.test(document.querySelector('#tune-status').innerText)")
     assert "Mood_of_it" in page.locator("#tune-scores").inner_text()
     assert "things" not in page.locator("#tune-scores").inner_text()
 

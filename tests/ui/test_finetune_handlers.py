@@ -104,6 +104,8 @@ def test_problems_are_named_row_by_row_before_anything_starts(on: FinetuneHandle
     table, *rest = on.preview("k", "default", *values)
     assert "row 2" in table
     assert "expected 2" in table
+    columns = on.offer_columns(str(path), None, None, "request", "things")
+    assert [one["choices"] for one in columns[:2]] == [[], []], "what is wrong is said once, by the preview"
     assert rest == [""] * 5
     none = vars(Form(source=UPLOAD, label_head="mood", span_head="")).values()
     assert "upload one first" in on.preview("k", "default", *none)[0]
