@@ -98,7 +98,7 @@ def opened(app: App, browser: object, screen: str, scheme: str = "light", query:
         viewport={"width": width, "height": height}, color_scheme=scheme, accept_downloads=True
     )
     page = context.new_page()
-    page.set_default_timeout(60_000)
+    page.set_default_timeout(150_000)
     outside: list[str] = []
     errors: list[str] = []
     local = ("http://127.0.0.1", "ws://127.0.0.1", "data:", "blob:")

@@ -130,7 +130,7 @@ def test_a_run_is_watched_its_weights_and_conflicts_and_stopped_at_once(wide) ->
     wide.wait_for_timeout(500)
     wide.locator("#tune-go").click()
     wide.wait_for_function(
-        f"/step [1-9].* steps and .* tokens a second, about .* s left/.test({STATUS})", timeout=60_000
+        f"/step [1-9].* steps and .* tokens a second, about .* s left/.test({STATUS})", timeout=180_000
     )
     wide.locator("#tune-conflict .heatmaplayer").wait_for()
     pairs = wide.locator("#tune-conflict .ytick").all_text_contents()
@@ -147,7 +147,7 @@ def test_a_run_is_watched_its_weights_and_conflicts_and_stopped_at_once(wide) ->
     open_tab(wide, "Fine-tune")
     wide.wait_for_function(f"/tuned 1.*step [1-9]/.test({STATUS})")
     wide.locator("#tune-stop").click()
-    wide.wait_for_function(f"{STATUS}.includes('was stopped')", timeout=60_000)
+    wide.wait_for_function(f"{STATUS}.includes('was stopped')", timeout=180_000)
     assert "of 500 steps" in text_of(wide, "#tune-status")
 
 
@@ -157,15 +157,15 @@ def test_a_second_visitor_sees_their_place_in_the_queue(wide, app, browser) -> N
     set_number(wide, "#tune-steps", "500")
     wide.wait_for_timeout(500)
     wide.locator("#tune-go").click()
-    wide.wait_for_function(f"/step [1-9]/.test({STATUS})", timeout=60_000)
+    wide.wait_for_function(f"/step [1-9]/.test({STATUS})", timeout=180_000)
     with opened(app, browser, "wide") as other:
         open_tab(other, "Fine-tune")
         set_number(other, "#tune-steps", "10")
         other.locator("#tune-go").click()
         other.wait_for_function(f"{STATUS}.includes('waits; 1 run(s) come first')")
         wide.locator("#tune-stop").click()
-        other.wait_for_function(f"{STATUS}.includes('finished after 10')", timeout=120_000)
-    wide.wait_for_function(f"{STATUS}.includes('was stopped')", timeout=60_000)
+        other.wait_for_function(f"{STATUS}.includes('finished after 10')", timeout=240_000)
+    wide.wait_for_function(f"{STATUS}.includes('was stopped')", timeout=180_000)
 
 
 def test_heads_learn_and_nothing_is_forgotten_and_the_model_goes_along(wide, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ def text_of(page, field: str) -> str:
     return page.locator(field).inner_text()
 
 
-def wait_for_words(page, field: str, words: str, timeout: int = 60_000) -> None:
+def wait_for_words(page, field: str, words: str, timeout: int = 150_000) -> None:
     page.wait_for_function(
         "([field, words]) => document.querySelector(field)?.innerText.includes(words)",
         arg=[field, words],
