@@ -22,12 +22,20 @@ from mtl.types import Analysis, Example, LabelScores, Prediction
 
 @dataclass(frozen=True)
 class Shift:
-    """A figure before and after; `what` says what it counts. Above 0.01 less is a loss that one should see."""
+    """A figure before and after; `what` says what it counts. Above 0.01 less is a loss that one should see.
+
+    known  whether it is of known answers; else of agreement with the model before, which may have been wrong
+    """
 
     task: str
     what: str
     before: float
     after: float
+    known: bool = True
+
+    @property
+    def change(self) -> float:
+        return self.after - self.before
 
 
 @dataclass(frozen=True)
@@ -47,6 +55,11 @@ class Drift:
     shifts: tuple[Shift, ...]
     flips: tuple[Flip, ...]
     cosine: float
+
+    @property
+    def worst(self) -> Shift | None:
+        """What fell most, of known answers."""
+        return min((shift for shift in self.shifts if shift.known), key=lambda shift: shift.change, default=None)
 
 
 @dataclass(frozen=True)
@@ -85,7 +98,7 @@ def drift(
     shifts, flips = [], []
     for task in kept:
         said = [(old.analyses[text][task.name], new.analyses[text][task.name]) for text in texts]
-        shifts.append(Shift(task.name, *_agreement(said)))
+        shifts.append(Shift(task.name, *_agreement(said), known=False))
         for text, (a, b) in zip(texts, said, strict=True):
             words = (in_words(text, a), in_words(text, b))
             if words[0] != words[1]:

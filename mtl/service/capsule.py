@@ -142,7 +142,6 @@ def _cell(name: str) -> str:
 
 def _readme(name: str, predictor: Predictor, tuned: Tuned) -> str:
     values = tuned.settings
-    start = next(line[9:] for line in tuned.equivalent.recipe.splitlines() if line.startswith("encoder: "))
     return README.format(
         name=name,
         heads=", ".join(task.name for task in predictor.tasks),
@@ -150,7 +149,7 @@ def _readme(name: str, predictor: Predictor, tuned: Tuned) -> str:
         digest=values["rows_sha256"],
         scores=_scores(tuned.run),
         cost=_cost(tuned.aftermath.drift),
-        start=start,
+        start=tuned.equivalent.start,
         recipe=RECIPE_FILE,
         folder=FOLDER,
         command=tuned.equivalent.command,

@@ -31,11 +31,12 @@ for event in fit(load_recipe(Path("{recipe}")), Path("{folder}"), Path("tuned"))
 @dataclass(frozen=True)
 class Equivalent:
     """`recipe` is YAML for a file in `FOLDER`, beside the table and the replayed sentences; `command` and `python` run
-    in the folder of mtl."""
+    in the folder of mtl. `start` is the folder of the checkpoint that they go on from."""
 
     recipe: str
     command: str
     python: str
+    start: str
 
 
 def equivalent(request: TuneRequest, data: TuneData, start: str) -> Equivalent:
@@ -52,7 +53,7 @@ def equivalent(request: TuneRequest, data: TuneData, start: str) -> Equivalent:
     }
     text = yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, width=100)
     command = f"python -m mtl train {FOLDER}/{RECIPE_FILE} --data-root {FOLDER} --output tuned"
-    return Equivalent(text, command, PYTHON.format(recipe=f"{FOLDER}/{RECIPE_FILE}", folder=FOLDER))
+    return Equivalent(text, command, PYTHON.format(recipe=f"{FOLDER}/{RECIPE_FILE}", folder=FOLDER), start)
 
 
 def _own(request: TuneRequest, data: TuneData) -> Mapping[str, object]:

@@ -14,7 +14,7 @@ from mtl.errors import MtlError, SessionError
 from mtl.service.capsule import read_request
 from mtl.service.service import Service
 from mtl.service.tuning import TuneRequest
-from mtl.ui import plots_tune, render_tune
+from mtl.ui import plots_tune, render_plan, render_tune
 from mtl.ui.finetune_form import (
     ALL,
     CORRECTED,
@@ -102,7 +102,7 @@ class FinetuneHandlers:
         form = Form(*values)  # type: ignore[arg-type]
         n_layers = self.service.models.get(key, model).model.encoder.n_layers
         request = request_of(form, Path(), form.heads, n_layers)
-        return render_tune.network(self.service.network(key, model, request))
+        return render_plan.network(self.service.network(key, model, request))
 
     def press(self, moves: str, top_layers: float, frozen: list[str], event: gr.EventData) -> tuple[object, ...]:
         """A part of the drawing was pressed: it is frozen or released, and what must follow it."""
@@ -121,14 +121,14 @@ class FinetuneHandlers:
         try:
             found = self.service.preview(key, model, self._request(key, model, values))
         except MtlError as error:
-            return render_tune.problems(str(error)), "", "", "", "", ""
-        drawn = (render_tune.table(found.data), render_tune.seen(found.data), render_tune.mix(found.mix))
+            return render_plan.problems(str(error)), "", "", "", "", ""
+        drawn = (render_plan.table(found.data), render_plan.seen(found.data), render_plan.mix(found.mix))
         return *drawn, found.again.command, found.again.recipe, found.again.python
 
     def measure(self, key: str, model: str, *values: object) -> str:
         """What a step takes here."""
         request = self._request(key, model, values)
-        return render_tune.step_cost(self.service.measure(key, model, request), request.steps)
+        return render_plan.step_cost(self.service.measure(key, model, request), request.steps)
 
     def offer_heads(self, key: str, model: str) -> tuple[object, ...]:
         """The heads of the chosen model."""

@@ -1,4 +1,4 @@
-"""A run -> small pieces of HTML: the network and the data before it, its state, and what it did."""
+"""A run -> small pieces of HTML: its state, and what it did. Before it starts: `render_plan`."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from pydantic import TypeAdapter
 
 from mtl.evaluation.drift import Drift
 from mtl.service.aftermath import Asked
-from mtl.service.planning import DataLook, Mix, NetworkPlan, PartPlan, SeenRow, StepCost
 from mtl.service.runs import Run, RunRecord
 from mtl.service.sessions import Tuned
 from mtl.training.config import FreezePolicy
 from mtl.training.events import Evaluated
-from mtl.ui.render import track, warning
+from mtl.ui.render import warning
+from mtl.ui.render_plan import cell
 
-MOST_CELL = 80
 LISTED = 12
 SETTING_NAMES = {
     "path": "table",
@@ -36,131 +35,6 @@ SETTING_NAMES = {
     "seed": "seed",
     "started_from": "went on from",
 }
-
-
-def network(plan: NetworkPlan) -> str:
-    """The parts from the top down; each is a button that freezes or releases it."""
-    heads = [part for part in plan.parts if part.name.startswith("head ") and part.parameters]
-    body = [part for part in plan.parts if not part.name.startswith("head ")]
-    rows = f'<div class="mtl-heads">{"".join(map(_part, heads))}</div>'
-    rows += '<div class="mtl-pool">pooling: the mean of all tokens is the sentence vector</div>'
-    rows += "".join(map(_part, reversed(body)))
-    share = plan.learning / max(1, plan.total)
-    counts = f"{plan.learning:,} of {plan.total:,} parameters learn ({share:.1%}); new heads come on top."
-    warned = "".join(warning(sentence) for sentence in plan.warnings)
-    return (
-        f'<div class="mtl-card"><div class="mtl-net">{rows}</div><p class="mtl-dim">{escape(plan.policy)} {counts} '
-        f"Press a part to freeze or release it.</p>{warned}</div>"
-    )
-
-
-def _part(part: PartPlan) -> str:
-    state = "learns" if part.learning else "frozen"
-    said = f"{state}, rehearsed" if part.rehearsed else state
-    later = f", joins after {part.joins:.0%}" if part.learning and part.joins else ""
-    size = f"{part.parameters / 1e6:.2f} M" if part.parameters >= 100_000 else f"{part.parameters:,}"
-    return (
-        f'<button type="button" class="mtl-part mtl-{state}" data-part="{escape(part.name)}" '
-        f'aria-pressed="{"true" if part.learning else "false"}"><b>{escape(part.name)}</b>'
-        f"<span>{size}, {said}{later}</span></button>"
-    )
-
-
-def problems(said: str) -> str:
-    """Why nothing can be trained yet, line by line."""
-    return "".join(warning(line) for line in said.splitlines() if line.strip())
-
-
-def table(found: DataLook) -> str:
-    """How many rows, what each column becomes, the first rows, and how often each label occurs."""
-    cut = "".join(
-        warning(f"{count:,} row{'s' * (count != 1)} {words}")
-        for count, words in (
-            (found.cut, "longer than the model reads: the end is not learned from."),
-            (found.unlabelled, "without a label: left out."),
-        )
-        if count
-    )
-    held = f", {found.held:,} put aside to score with" if found.held else "; none is put aside"
-    heads = "".join(f"<th>{escape(name)}<i>{_becomes(what)}</i></th>" for name, what in found.columns.items())
-    rows = "".join(
-        f"<tr>{''.join(f'<td>{escape(_short(row.get(name, str())))}</td>' for name in found.columns)}</tr>"
-        for row in found.raw
-    )
-    labels = "".join(
-        f'<details class="mtl-labels"><summary>{escape(head)}: {len(counts)} labels</summary>'
-        f"{', '.join(f'{escape(label)} {count:,}' for label, count in counts.items())}</details>"
-        for head, counts in found.labels.items()
-    )
-    return (
-        f'<div class="mtl-card">{cut}<b>{found.learning:,} rows to learn from{held}</b>'
-        f'<div class="mtl-scroll" tabindex="0"><table class="mtl-table mtl-raw"><tr>{heads}</tr>{rows}</table></div>'
-        f"{labels}</div>"
-    )
-
-
-def _becomes(what: str) -> str:
-    return "the text" if what == "text" else f"teaches {escape(what)}" if what else "not used"
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= MOST_CELL else f"{text[: MOST_CELL - 1]}…"
-
-
-def seen(found: DataLook) -> str:
-    """The first rows token by token, with what is taught of each."""
-    rows = "".join(_row(row) for row in found.first)
-    return (
-        '<div class="mtl-card"><div class="mtl-dim">The first rows token by token. Where entities are taught, the tag '
-        "below a token is what it learns, and ignored ones (marks, the rest of a word) are left out of that."
-        f"</div>{rows}</div>"
-    )
-
-
-def _row(row: SeenRow) -> str:
-    chips = []
-    tagged = any(token.tag is not None for token in row.tokens)
-    for token in row.tokens:
-        tag = token.tag
-        kind = "mtl-ignored" if tag is None else "mtl-tagged" if tag != "O" else ""
-        said = f"<i>{escape('ignored' if tag is None else tag)}</i>" if tagged else ""
-        chips.append(f'<span class="mtl-token {kind * tagged}">{escape(token.text) or "[mark]"}{said}</span>')
-    labels = ", ".join(f"{escape(head)}: <b>{escape(label)}</b>" for head, label in row.labels.items())
-    cut = "" if row.cut_at is None else f" (read up to character {row.cut_at:,})"
-    return f'<div class="mtl-seen"><div class="mtl-tokens">{"".join(chips)}</div><div>{labels}{cut}</div></div>'
-
-
-def mix(found: Mix) -> str:
-    """What the steps draw of each source, and how often each head sees one of its rows."""
-    sources = "".join(
-        f"<tr><td>{escape(one.source)}</td><td class='num'>{one.rows:,}</td><td>{track(one.share)}</td>"
-        f"<td class='num'>{one.share:.0%}</td><td class='num'>{one.batches:,}</td>"
-        f"<td class='num'>{one.epochs:.1f}</td></tr>"
-        for one in found.sources
-    )
-    tasks = "".join(
-        f"<tr><td>{escape(one.task)}</td><td class='num'>{one.rows:,}</td><td class='num'>{one.epochs:.1f}</td></tr>"
-        for one in found.tasks
-    )
-    numbers = "".join(f"<th class='num'>{name}</th>" for name in ("batches", "repeats"))
-    return (
-        f'<div class="mtl-card"><div class="mtl-dim">{found.steps:,} steps, drawn before the first one. Repeats: how '
-        'often a row is seen, on average.</div><div class="mtl-scroll" tabindex="0"><table class="mtl-table">'
-        f"<tr><th>source</th><th class='num'>rows</th><th class='mtl-wide'>share</th><th></th>{numbers}</tr>{sources}"
-        "</table></div><div class='mtl-scroll' tabindex='0'><table class='mtl-table'>"
-        f"<tr><th>head</th><th class='num'>rows</th><th class='num'>epochs</th></tr>{tasks}</table></div></div>"
-    )
-
-
-def step_cost(found: StepCost, steps: int) -> str:
-    """What a step and the run take."""
-    held = f", {found.memory / 1e9:.1f} GB of memory" if found.memory else ""
-    if found.seconds < 0.9 * found.ms * steps / 1000:
-        return (
-            f"A step takes {found.ms:.0f} ms{held}. The encoder is frozen, so each row goes through it once: "
-            f"{found.seconds:.1f} s for the first pass; later steps take a few ms each."
-        )
-    return f"A step takes {found.ms:.0f} ms{held}; {steps} steps about {found.seconds:.0f} s, validations on top."
 
 
 def status(run: RunRecord | None) -> str:
@@ -237,7 +111,7 @@ def asked(found: Sequence[Asked]) -> str:
     right = sum(one.right for one in found)
     order = sorted(found, key=lambda one: one.right)
     rows = "".join(
-        f"<tr><td>{escape(_short(one.text))}</td><td>{escape(one.task)}</td><td>{escape(one.asked)}</td>"
+        f"<tr><td>{escape(cell(one.text))}</td><td>{escape(one.task)}</td><td>{escape(one.asked)}</td>"
         f"<td>{escape(one.before) or '—'}</td><td>{'✓' if one.right else '✗'} {escape(one.after)}</td></tr>"
         for one in order[: 4 * LISTED]
     )
@@ -256,8 +130,8 @@ def drift(found: Drift | None) -> str:
         return ""
     rows = "".join(
         f"<tr><td>{escape(s.task)}</td><td>{escape(s.what)}</td><td class='num'>{s.before:.3f}</td>"
-        f"<td class='num'>{s.after:.3f}</td><td class='num'>{_change(s.after - s.before)}</td></tr>"
-        for s in sorted(found.shifts, key=lambda shift: "as before" in shift.what)
+        f"<td class='num'>{s.after:.3f}</td><td class='num'>{_change(s.change)}</td></tr>"
+        for s in sorted(found.shifts, key=lambda shift: not shift.known)
     )
     head = "<th>task</th><th>what</th>" + "".join(f"<th class='num'>{n}</th>" for n in ("before", "after", "change"))
     listed = "".join(
@@ -282,12 +156,10 @@ def drift(found: Drift | None) -> str:
 
 
 def _verdict(found: Drift) -> str:
-    known = [shift for shift in found.shifts if "as before" not in shift.what]  # a changed answer may be the right one
-    worst = min(known, key=lambda shift: shift.after - shift.before, default=None)
-    if worst is None or worst.after >= worst.before - 1e-9:
+    worst = found.worst
+    if worst is None or worst.change >= -1e-9:
         return "nothing" if not found.flips else "no known answer is lost, but some answers changed"
-    lost = 100 * (worst.before - worst.after)
-    return f"at worst {lost:.1f} points ({escape(worst.task)}, {escape(worst.what)})"
+    return f"at worst {-100 * worst.change:.1f} points ({escape(worst.task)}, {escape(worst.what)})"
 
 
 def _change(value: float) -> str:
@@ -309,13 +181,13 @@ def runs(found: Mapping[str, Tuned]) -> str:
         ended = tuned.run.ended
         before, best = (ended.before, ended.best) if ended else (None, None)
         gained = f"{before.composite:.3f} → {best.composite:.3f}" if before and best else "—"
-        worst = min((shift.after - shift.before for shift in tuned.aftermath.drift.shifts), default=0.0)
+        worst = tuned.aftermath.drift.worst
         differs = "; ".join(f"{SETTING_NAMES[field]}: {_value(field, tuned)}" for field in common) or "—"
         done = f"{ended.steps}, best {ended.best_step}" if ended else ""
         rows.append(
             f"<tr><td>{escape(name)}</td><td>{escape(differs)}</td><td class='num'>{done}</td>"
             f"<td class='num'>{gained}</td>"
-            f"<td class='num'>{_change(worst)}</td></tr>"
+            f"<td class='num'>{_change(worst.change) if worst else '—'}</td></tr>"
         )
     numbers = "".join(f"<th class='num'>{name}</th>" for name in ("steps", "score", "worst change elsewhere"))
     head = f"<th>run</th><th>what differed</th>{numbers}"

@@ -17,7 +17,7 @@ from mtl.service.tuning import TuneRequest
 from mtl.settings import Settings
 from mtl.training.config import FreezePolicy
 from mtl.training.plan import SourceMix, TaskMix
-from mtl.ui import render_tune
+from mtl.ui import render_plan, render_tune
 from mtl.ui.finetune_form import (
     ALL,
     BALANCINGS,
@@ -169,12 +169,12 @@ def test_what_a_person_typed_is_text_in_the_drawing_and_the_rows() -> None:
     asked = (Asked(bad, bad, bad, bad, bad), Asked("x", "topic", "law", "", "food"))
     html = "".join(
         [
-            render_tune.network(plan),
-            render_tune.table(look),
-            render_tune.seen(look),
-            render_tune.mix(mixed),
+            render_plan.network(plan),
+            render_plan.table(look),
+            render_plan.seen(look),
+            render_plan.mix(mixed),
             render_tune.asked(asked),
-            render_tune.problems(f"2 problems:\n{bad}"),
+            render_plan.problems(f"2 problems:\n{bad}"),
         ]
     )
     assert "<img" not in html

@@ -41,7 +41,9 @@ def test_scores_compare_the_first_with_the_best() -> None:
 
 
 def test_what_a_run_cost_is_shown_with_texts_as_text() -> None:
-    found = Drift((Shift("topic", "labels as before", 1.0, 0.9),), (Flip(BAD, "topic", "food", BAD),) * 13, 0.97)
+    found = Drift(
+        (Shift("topic", "labels as before", 1.0, 0.9, known=False),), (Flip(BAD, "topic", "food", BAD),) * 13, 0.97
+    )
     html = render_tune.drift(found)
     assert (
         "<td class='num'>1.000</td><td class='num'>0.900</td><td class='num'><b class=\"mtl-lost\">-0.100</b></td>"
@@ -69,7 +71,7 @@ def tuned(name: str, settings: dict[str, object], scores: tuple[float, float], a
     ended = RunEnded("finished", 5, seen[0], seen[1], 5, {})
     drift = Drift((Shift("topic", "labels as before", 1.0, after),), (), 1.0)
     run = RunRecord(name, "ended", [*seen, ended])
-    return Tuned(run, settings, Aftermath(drift, (), None), Equivalent("", "", ""), "")
+    return Tuned(run, settings, Aftermath(drift, (), None), Equivalent("", "", "", ""), "")
 
 
 def test_runs_are_told_apart_by_what_differed() -> None:
