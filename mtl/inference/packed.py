@@ -32,12 +32,15 @@ largest logit, with which a packed model is taken."""
 _log = logging.getLogger(__name__)
 
 
-def pack(model: MultiTaskModel, dtype: torch.dtype) -> PackedModel | None:
-    """The model for this CPU, or None where it cannot be packed: then the plain one serves."""
+def pack(model: MultiTaskModel, dtype: torch.dtype, *, encoder: PackedBert | None = None) -> PackedModel | None:
+    """The model for this CPU, or None where it cannot be packed: then the plain one serves.
+
+    `encoder` is that of the model, where it was packed before.
+    """
     if model.device.type != "cpu" or not can_pack(dtype) or not fits(model.encoder.backbone):
         return None
     try:
-        packed = PackedModel(model, dtype)
+        packed = PackedModel(model, dtype, encoder=encoder)
         gaps = [difference(model, packed), difference(model, packed, lengths=(7,))]  # one text goes its own way
     except RuntimeError as error:
         _log.warning("no packed model here, the plain one serves (%s)", str(error).splitlines()[0])
@@ -61,11 +64,11 @@ class PackedModel:
         RuntimeError: where oneDNN does not take these weights.
     """
 
-    def __init__(self, model: MultiTaskModel, dtype: torch.dtype) -> None:
+    def __init__(self, model: MultiTaskModel, dtype: torch.dtype, *, encoder: PackedBert | None = None) -> None:
         self.source = model
         self.dtype = dtype
         with torch.no_grad():
-            self.encoder = PackedBert(model.encoder.backbone, dtype)
+            self.encoder = PackedBert(model.encoder.backbone, dtype) if encoder is None else encoder
             self.heads: dict[str, nn.Module] = {
                 name: PackedTokenHead(head, dtype) if isinstance(head, TokenHead) else head
                 for name, head in model.heads.items()

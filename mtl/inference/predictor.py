@@ -68,6 +68,7 @@ class Predictor:
         self._packing = threading.Lock()
         self._packed: PackedModel | None = None
         self._watch = Watch(self.model)
+        self._lender: Predictor | None = None
 
     def task(self, name: str) -> Task:
         """The task of that name.
@@ -139,6 +140,26 @@ class Predictor:
             packed=self.packed,
         )
 
+    def share_encoder(self, other: Predictor) -> bool:
+        """Reads with the encoder of another predictor, and frees its own, where their weights are the same.
+
+        For models that are only used: who trains one of the two changes both.
+        """
+        mine, theirs = self.model.encoder.state_dict(), other.model.encoder.state_dict()
+        if mine.keys() != theirs.keys() or not all(torch.equal(mine[name], theirs[name]) for name in mine):
+            return False
+        with self._packing:
+            self.model.encoder = other.model.encoder
+            self._lender = other if other.precision == self.precision else None
+            self._packed, self._watch = None, Watch(self.model)
+        return True
+
+    def own_bytes(self, other: Predictor) -> int:
+        """Bytes of the weights that `other` does not share, and as many again for their packed copy."""
+        shared = {parameter.data_ptr() for parameter in other.model.parameters()}
+        mine = {parameter.data_ptr(): parameter for parameter in self.model.parameters()}
+        return 2 * sum(p.numel() * p.element_size() for place, p in mine.items() if place not in shared)
+
     def add_task(self, task: Task) -> None:
         """Gives the model a fresh head for `task`; a task of the same name is replaced."""
         encoder = self.model.encoder
@@ -183,7 +204,9 @@ class Predictor:
             return self.model
         with self._packing:
             if self._watch.changed():
-                self._packed = pack(self.model, compute_type(self.model.device, self.precision))
+                lent = self._lender._reader() if self._lender is not None else None
+                encoder = lent.encoder if isinstance(lent, PackedModel) else None
+                self._packed = pack(self.model, compute_type(self.model.device, self.precision), encoder=encoder)
             return self._packed or self.model
 
     def _no_vectors(self) -> NDArray[np.float32]:

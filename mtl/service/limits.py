@@ -21,7 +21,12 @@ def lines_of(text: str, settings: Settings) -> list[str]:
 
 
 def checked(
-    texts: Sequence[str], settings: Settings, *, what: Sequence[str] | None = None, limit: int | None = None
+    texts: Sequence[str],
+    settings: Settings,
+    *,
+    what: Sequence[str] | None = None,
+    limit: int | None = None,
+    list_name: str = "The list",
 ) -> list[str]:
     """The texts, where they are neither empty, nor too many, nor too long; `what` are their names.
 
@@ -30,9 +35,10 @@ def checked(
     """
     limit = limit or settings.max_texts
     if not texts:
-        raise SessionError("The list is empty; write one sentence a line.")
+        mend = "write one sentence a line" if list_name == "The list" else "send at least one text"
+        raise SessionError(f"{list_name} is empty; {mend}.")
     if len(texts) > limit:
-        raise SessionError(f"The list has {len(texts):,} texts; the limit is {limit:,}. Shorten it.")
+        raise SessionError(f"{list_name} has {len(texts):,} texts; the limit is {limit:,}. Shorten it.")
     for place, text in enumerate(texts):
         name = what[place] if what else f"Text {place + 1}"
         if not text.strip():

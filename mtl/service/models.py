@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Collection, Sequence
 
-from mtl.errors import SessionError
+from mtl.errors import NotFoundError
 from mtl.inference.batching import MicroBatcher
 from mtl.inference.predictor import Predictor
 from mtl.service.sessions import SessionStore
@@ -14,12 +15,13 @@ BASE = "default"
 
 
 class Models:
-    """Models by session key and name."""
+    """Models by session key and name. `answered_at`: when a text was last read, by `time.monotonic`."""
 
     def __init__(self, base: Predictor, sessions: SessionStore) -> None:
         self.base = base
         self.batcher = MicroBatcher(base)
         self.sessions = sessions
+        self.answered_at = float("-inf")
 
     def names(self, key: str) -> list[str]:
         """The names that `model` may take: the shipped one, then this session's own."""
@@ -29,17 +31,21 @@ class Models:
         """A model by its name.
 
         Raises:
-            SessionError: where this session has none of that name.
+            NotFoundError: where this session has none of that name.
         """
         session = self.sessions.get(key) if key or model != BASE else None  # a sign of life, also of mere readers
         if session is None or model == BASE:
             return self.base
         found = session.models.get(model)
         if found is None:
-            raise SessionError(f"Model {model!r} is not here any more; choose another one at the top.")
+            raise NotFoundError(f"Model {model!r} is not here any more; choose another one at the top.")
         return found
 
-    def analyze(self, key: str, model: str, texts: Sequence[str], tasks: Sequence[str] | None = None) -> list[Analysis]:
+    def analyze(
+        self, key: str, model: str, texts: Sequence[str], tasks: Collection[str] | None = None
+    ) -> list[Analysis]:
         """One pass, on the shared model together with whoever else asks at this moment."""
         predictor = self.get(key, model)
-        return (self.batcher if predictor is self.base else predictor).analyze(texts, tasks)
+        found = (self.batcher if predictor is self.base else predictor).analyze(texts, tasks)
+        self.answered_at = time.monotonic()
+        return found

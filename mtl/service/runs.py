@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Literal
 
-from mtl.errors import MtlError, SessionError
+from mtl.errors import BusyError, MtlError
 from mtl.training import memory
 from mtl.training.events import Evaluated, Noted, RunEnded, RunEvent, RunStarted, StepEnded
 
@@ -31,11 +31,12 @@ class TrainingSlot:
         """Takes a place at the end of the line.
 
         Raises:
-            SessionError: where the line is full.
+            BusyError: where the line is full.
         """
         with self._turn:
             if len(self._line) >= self.capacity:
-                raise SessionError(f"{len(self._line)} runs wait already; try again in a few minutes.")
+                said = f"{len(self._line)} runs wait already; try again in a few minutes."
+                raise BusyError(said, retry_after_s=120)
             self._line.append(run)
 
     def wait(self, run: Run) -> None:
@@ -49,11 +50,11 @@ class TrainingSlot:
         """The slot for a moment, where nobody has it or waits for it; who comes meanwhile waits.
 
         Raises:
-            SessionError: where somebody has it.
+            BusyError: where somebody has it.
         """
         with self._turn:
             if self._line:
-                raise SessionError("A run trains at the moment, and would be slowed; measure when it is over.")
+                raise BusyError("A run trains at the moment, and would be slowed; measure when it is over.")
             self._line.append(self._line)
         try:
             yield
@@ -76,6 +77,12 @@ class TrainingSlot:
         """Whether a run trains or waits."""
         with self._turn:
             return bool(self._line)
+
+    @property
+    def length(self) -> int:
+        """Runs that train or wait."""
+        with self._turn:
+            return len(self._line)
 
     def ahead(self, run: Run) -> int:
         """How many runs come before this one."""

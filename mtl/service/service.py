@@ -6,29 +6,36 @@ The shipped model is shared and never changed; a tuned model belongs to the sess
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from mtl.errors import SessionError
+from mtl.errors import BusyError, SessionError
 from mtl.inference.predictor import Predictor, load
 from mtl.service import planning
 from mtl.service.aftermath import Guard, MovedMap, place
 from mtl.service.capsule import write_capsule
 from mtl.service.corpora import Corpora
+from mtl.service.desk import Desk
 from mtl.service.equivalent import Equivalent, equivalent
 from mtl.service.labelling import Labelling
 from mtl.service.maps import Maps
 from mtl.service.models import BASE, Models
+from mtl.service.readiness import Readiness
 from mtl.service.recording import EXAMPLE_RUN, from_json
 from mtl.service.replay import Replay, as_table
 from mtl.service.runs import Run, RunRecord, TrainingSlot
+from mtl.service.serving import Serving
 from mtl.service.sessions import Session, SessionStore, Tuned
 from mtl.service.similarity import Similarity
 from mtl.service.tuning import TuneData, TuneRequest, policy, read_data, replayed, settings_of, start_run
 from mtl.settings import ROOT, Settings
 from mtl.training import optimisation, verdict
+
+SWEEP_S = 5.0
+"""So often sessions that are over are looked for."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +47,34 @@ class Preview:
     again: Equivalent
 
 
+@dataclass(frozen=True)
+class Held:
+    """REST requests at work or waiting, runs, sessions, tuned models and the bytes of their weights."""
+
+    requests: int
+    runs: int
+    sessions: int
+    models: int
+    model_bytes: int
+
+
 class Service:
     """All rooms. Every verb on behalf of a person takes that person's session key first."""
 
     def __init__(self, settings: Settings, *, base: Predictor | None = None) -> None:
         self.settings = settings
-        self.sessions = SessionStore(ttl_s=settings.session_ttl_s, max_models=settings.max_models)
-        self.models = Models(base or load(settings.checkpoint), self.sessions)
+        base = base or load(settings.checkpoint)
+        self.sessions = SessionStore(
+            ttl_s=settings.session_ttl_s,
+            grace_s=settings.grace_s,
+            max_models=settings.max_models,
+            max_bytes=settings.max_model_bytes,
+            weigh=lambda model: model.own_bytes(base),
+        )
+        self.models = Models(base, self.sessions)
+        self.readiness = Readiness(self.models)
+        self.serving = Serving(self.models, settings)
+        self.desk = Desk(settings.max_waiting)
         self.corpora = Corpora(settings)
         self.similarity = Similarity(self.models, self.corpora, settings)
         self.maps = Maps(self.models, self.corpora, settings)
@@ -69,6 +97,40 @@ class Service:
         thread.start()
         return thread
 
+    def held(self) -> Held:
+        """What there is now."""
+        return Held(
+            self.desk.taken,
+            self.slot.length,
+            len(self.sessions.all()),
+            self.sessions.n_models(),
+            self.sessions.n_bytes(),
+        )
+
+    def watch(self) -> threading.Thread:
+        """Frees in the background what belongs to pages that left."""
+
+        def work() -> None:
+            while not self.readiness.closing:
+                time.sleep(SWEEP_S)
+                self.sessions.sweep()
+
+        thread = threading.Thread(target=work, name="sessions", daemon=True)
+        thread.start()
+        return thread
+
+    def close(self, within_s: float) -> bool:
+        """Takes nothing new, ends runs before their next step, and waits for what was begun; True where all is done."""
+        self.readiness.closing = True
+        self.desk.close()
+        end = time.monotonic() + within_s
+        runs = [session.run for session in self.sessions.all() if session.run is not None]
+        for run in runs:
+            run.stop()
+        while time.monotonic() < end and (self.desk.taken or any(run.active for run in runs)):
+            time.sleep(0.02)
+        return not self.desk.taken and not any(run.active for run in runs)
+
     def tune(self, key: str, model: str, request: TuneRequest) -> Run:
         """Starts a training run on a copy of a model; the result joins this session's models.
 
@@ -76,6 +138,8 @@ class Service:
             SessionError: where this session has a run that is not over, or a limit is passed.
             DataError: where the rows cannot be used.
         """
+        if self.readiness.closing:
+            raise BusyError("The service is about to stop; reload the page in a minute and start the run again.")
         session = self.sessions.get(key)
         with session.starting:
             return self._tune(session, model, self.models.get(key, model), request)
@@ -90,6 +154,7 @@ class Service:
 
         def keep(run: Run, predictor: Predictor, data: TuneData) -> None:
             """The session has its model first, and then what it cost the old tasks."""
+            predictor.share_encoder(base)  # where it was frozen: a model more is then a head more
             predictor.meta = {**predictor.meta, "provenance": {**_origin(base), "tuned": told}}
             self.sessions.add_model(session, name, predictor)
             again = equivalent(request, data, self._folder(model))

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 Clock = Callable[[], float]
 
+MOST_OF_A_KEY = 64
+"""Characters."""
+
 
 @dataclass(frozen=True)
 class Tuned:
@@ -42,12 +45,15 @@ class Tuned:
 class Session:
     """What belongs to one browser. `seen` is the time of its last sign of life, in seconds.
 
+    pages        those that are open now; `left`: when the last of them was closed, None while one is open or came back
     corrections  what the person said of texts that the model got wrong, by text
     tuned        how each of `models` came about
     """
 
     key: str
     seen: float
+    pages: set[str] = field(default_factory=set)
+    left: float | None = None
     models: dict[str, Predictor] = field(default_factory=dict)
     run: Run | None = None
     n_runs: int = 0
@@ -58,11 +64,27 @@ class Session:
 
 
 class SessionStore:
-    """Sessions by their random key. Thread-safe; the clock is injected."""
+    """Sessions by their random key. Thread-safe; the clock is injected.
 
-    def __init__(self, *, ttl_s: float, max_models: int, clock: Clock = time.monotonic) -> None:
-        self.ttl_s, self.max_models, self.clock = ttl_s, max_models, clock
+    ttl_s      one that is not heard of for so long is freed
+    grace_s    one whose pages were all closed is kept for so long
+    max_models, max_bytes  tuned models of all sessions, and bytes of their weights
+    """
+
+    def __init__(
+        self,
+        *,
+        ttl_s: float,
+        grace_s: float,
+        max_models: int,
+        max_bytes: int,
+        weigh: Callable[[Predictor], int],
+        clock: Clock = time.monotonic,
+    ) -> None:
+        self.ttl_s, self.grace_s, self.clock = ttl_s, grace_s, clock
+        self.max_models, self.max_bytes, self.weigh = max_models, max_bytes, weigh
         self._sessions: dict[str, Session] = {}
+        self._keys: dict[str, str] = {}
         self._lock = threading.RLock()
 
     def new_key(self) -> str:
@@ -75,32 +97,69 @@ class SessionStore:
         Raises:
             SessionError: for an empty or oversized key.
         """
-        if not key or len(key) > 64:
+        if not key or len(key) > MOST_OF_A_KEY:
             raise SessionError("This page has no session; reload it.")
         with self._lock:
-            self._sweep()
+            self.sweep()
             session = self._sessions.setdefault(key, Session(key, self.clock()))
             session.seen = self.clock()
             return session
 
+    def arrived(self, key: str, page: str) -> None:
+        """A page of a session was opened, or came back."""
+        with self._lock:
+            session = self.get(key)
+            session.pages.add(page)
+            session.left = None
+            self._keys[page] = key
+
+    def gone(self, page: str) -> None:
+        """A page was closed; if it was the last of its session, the grace begins."""
+        with self._lock:
+            session = self._sessions.get(self._keys.pop(page, ""))
+            if session is not None:
+                session.pages.discard(page)
+                session.left = None if session.pages else self.clock()
+
+    def sweep(self) -> None:
+        """Frees the sessions that are over: their runs stop, their models go."""
+        with self._lock:
+            now = self.clock()
+            for session in [session for session in self._sessions.values() if self._over(session, now)]:
+                del self._sessions[session.key]
+                for page in session.pages:
+                    self._keys.pop(page, None)
+                if session.run is not None:
+                    session.run.stop()
+
+    def _over(self, session: Session, now: float) -> bool:
+        silent = now - session.seen
+        return silent > self.ttl_s or (session.left is not None and min(silent, now - session.left) > self.grace_s)
+
+    def all(self) -> list[Session]:
+        """Those that there are now."""
+        with self._lock:
+            return list(self._sessions.values())
+
     def corrected_characters(self) -> int:
         """Of all texts that sessions have corrected."""
-        with self._lock:
-            return sum(len(text) for session in self._sessions.values() for text in session.corrections)
+        return sum(len(text) for session in self.all() for text in session.corrections)
+
+    def n_models(self) -> int:
+        """Tuned models of all sessions."""
+        return sum(len(session.models) for session in self.all())
+
+    def n_bytes(self) -> int:
+        """Of their weights."""
+        return sum(self.weigh(model) for session in self.all() for model in list(session.models.values()))
 
     def add_model(self, session: Session, name: str, predictor: Predictor) -> None:
-        """Gives a session a model; beyond `max_models` in all, the session unseen for longest loses its oldest."""
+        """Gives a session a model; beyond the limits the session unseen for longest loses its oldest, until it fits."""
         with self._lock:
-            while sum(len(other.models) for other in self._sessions.values()) >= self.max_models:
+            weight = self.weigh(predictor)
+            while (n := self.n_models()) and (n >= self.max_models or self.n_bytes() + weight > self.max_bytes):
                 stalest = min((s for s in self._sessions.values() if s.models), key=lambda s: s.seen)
                 oldest = next(iter(stalest.models))
                 del stalest.models[oldest]
                 stalest.tuned.pop(oldest, None)
             session.models[name] = predictor
-
-    def _sweep(self) -> None:
-        now = self.clock()
-        for key in [key for key, session in self._sessions.items() if now - session.seen > self.ttl_s]:
-            session = self._sessions.pop(key)
-            if session.run is not None:
-                session.run.stop()

@@ -84,7 +84,7 @@ def _one_text(context: Context) -> None:
         reasons = gr.HTML(elem_id="why-words")
 
     inputs, outputs = [*context.who, text, threshold, shown], [labels, entities]
-    button.click(analyze, inputs, outputs, api_name="analyze")
+    button.click(analyze, inputs, outputs, api_name="read")
     chosen = examples.load_input_event.then
     create_corrections(context, text, (button.click, text.submit, chosen, context.model.input))
     for trigger in (text.submit, threshold.release, shown.input, context.model.input, chosen):

@@ -1,0 +1,1 @@
+"""REST beside the page: the same service, for programs."""
