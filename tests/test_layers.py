@@ -103,7 +103,7 @@ def test_every_room_is_in_the_order() -> None:
 
 def test_the_package_is_small() -> None:
     lines = sum(path.read_text(encoding="utf-8").count("\n") for path in MODULES)
-    assert lines < 18_500
+    assert lines < 20_000
 
 
 ALWAYS_HEAVY = ("transformers", "gradio", "umap", "sklearn", "pandas", "plotly")

@@ -34,9 +34,11 @@ def build_api(service: Service) -> FastAPI:
         title="mtl", version="1", description=DESCRIPTION, docs_url="/docs", redoc_url=None, openapi_url="/openapi.json"
     )
     speak(api)
-    key = Security(HTTPBearer(auto_error=False, description="Only where the service asks for a key."))
+    key = [Security(HTTPBearer(auto_error=False, description="The key of this service."))]  # `Gate` compares it
     responses = {status: {**said, "model": schemas.ErrorResponse} for status, said in ERRORS.items()}
-    api.include_router(build_routes(service, responses=responses, dependencies=[key]))
+    api.include_router(
+        build_routes(service, responses=responses, dependencies=key if service.settings.api_keys else [])
+    )
     _add_health(api, service, figures)
     api.add_middleware(Gate, settings=service.settings)
     api.add_middleware(Account, figures=figures)

@@ -16,6 +16,9 @@ DESCRIPTION = """One sentence encoder, many tasks, one pass. Texts in, vectors, 
 so. Every error has one shape; 429 and 503 say in `Retry-After` when to ask again.
 """
 
+NO_SPACE = r"[^\s\x1c-\x1f\x85]"
+"""Python's `str.strip` takes these separators for spaces too; the dialects of patterns do not agree on them."""
+
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"description": said, "model": None}
     for status, said in {
@@ -38,7 +41,7 @@ def completed(document: dict[str, Any], service: Service) -> dict[str, Any]:
     schemas = document["components"]["schemas"]
     text = {
         "maxLength": settings.max_characters,
-        "pattern": r"\S",
+        "pattern": NO_SPACE,
         "description": f"At most {settings.max_characters:,} characters, at least one of them no space.",
     }
     texts = {"maxItems": settings.max_texts}

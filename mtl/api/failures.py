@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from http import HTTPStatus
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -65,7 +66,8 @@ def speak(api: FastAPI) -> None:
     async def refused(request: Request, error: Exception) -> JSONResponse:
         if not isinstance(error, HTTPException):
             raise error
-        return failed(request.scope, error.status_code, _sentence(error), headers=error.headers)
+        status = 422 if error.status_code == 400 else error.status_code  # a body that is no JSON is like any wrong body
+        return failed(request.scope, status, _sentence(error), headers=error.headers)
 
     api.add_exception_handler(MtlError, mistaken)
     api.add_exception_handler(RequestValidationError, invalid)
@@ -74,7 +76,7 @@ def speak(api: FastAPI) -> None:
 
 def _first(error: RequestValidationError) -> tuple[str | None, str]:
     """Which field is wrong and why, of what comes first; the value itself is not repeated."""
-    found = error.errors()[0]
+    found = max(error.errors(), key=lambda one: (not _is_other_branch(one), len(one["loc"])))
     if found["type"] == "json_invalid":
         return None, f"The body is not JSON: {found.get('ctx', {}).get('error', 'it cannot be read')}."
     place = [str(part) for part in found["loc"][1:] if not _is_branch(part)]
@@ -82,6 +84,11 @@ def _first(error: RequestValidationError) -> tuple[str | None, str]:
     if not name:
         return None, "The body is no JSON object; send one, with Content-Type: application/json."
     return name, f"{name}: {str(found['msg'])[:SAID]}."
+
+
+def _is_other_branch(one: Mapping[str, Any]) -> bool:
+    """Whether an error only says that a list is no string, of a field that takes both."""
+    return one["type"] == "string_type" and isinstance(one["input"], list)
 
 
 def _is_branch(part: object) -> bool:

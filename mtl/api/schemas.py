@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictStr
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr
 
 SENTENCE = "Maria Keller opened the new clinic in Oslo."
 VECTOR = [0.0412, -0.0718, 0.0091]
@@ -30,7 +30,7 @@ class EmbeddingRequest(BaseModel):
     encoding_format: Literal["float", "base64"] = Field(
         "float", description="base64: the bytes of little-endian float32 numbers."
     )
-    dimensions: int | None = Field(None, ge=1, description="The first so many numbers, at unit length again.")
+    dimensions: StrictInt | None = Field(None, ge=1, description="The first so many numbers, at unit length again.")
     user: StrictStr | None = Field(None, description="Passed over.")
 
 
@@ -46,7 +46,7 @@ class TextsRequest(BaseModel):
 class AnalyzeRequest(TextsRequest):
     """Texts to read with every task, or with some, in one pass."""
 
-    embeddings: bool = Field(False, description="Whether the sentence vector comes along; it costs no pass.")
+    embeddings: StrictBool = Field(False, description="Whether the sentence vector comes along; it costs no pass.")
 
 
 class SimilarityRequest(BaseModel):

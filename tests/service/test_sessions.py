@@ -25,7 +25,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def store(clock: Clock) -> SessionStore:
-    return SessionStore(ttl_s=100, max_models=2, clock=clock)
+    return SessionStore(ttl_s=100, grace_s=10, max_models=2, max_bytes=100, weigh=int, clock=clock)
 
 
 def test_a_key_always_finds_its_own_session(store: SessionStore) -> None:
@@ -47,11 +47,11 @@ def test_a_session_that_is_not_heard_of_is_freed(store: SessionStore, clock: Clo
 
 def test_beyond_the_cap_the_stalest_session_loses_its_oldest_model(store: SessionStore, clock: Clock) -> None:
     first = store.get("a")
-    store.add_model(first, "a1", object())
+    store.add_model(first, "a1", 1)
     clock.now = 5
     second = store.get("b")
-    store.add_model(second, "b1", object())
-    store.add_model(second, "b2", object())
+    store.add_model(second, "b1", 1)
+    store.add_model(second, "b2", 1)
     assert list(first.models) == []
     assert list(second.models) == ["b1", "b2"]
 
@@ -66,3 +66,73 @@ def test_keys_are_long_and_different(store: SessionStore) -> None:
 def test_no_key_or_an_oversized_one_is_refused(store: SessionStore, key: str) -> None:
     with pytest.raises(SessionError, match="reload"):
         store.get(key)
+
+
+def test_beyond_the_bytes_models_go_until_the_new_one_fits(store: SessionStore, clock: Clock) -> None:
+    first, second = store.get("a"), store.get("b")
+    store.add_model(first, "a1", 60)
+    store.add_model(second, "b1", 40)
+    assert store.n_bytes() == 100
+    clock.now = 5
+    store.get("b")
+    store.add_model(store.get("c"), "c1", 50)
+    assert list(first.models) == []
+    assert list(second.models) == ["b1"]
+    store.add_model(second, "huge", 1000)  # what cannot fit is kept alone
+    assert (store.n_models(), store.n_bytes()) == (1, 1000)
+
+
+class Stopped:
+    """A run that remembers whether it was stopped."""
+
+    def __init__(self) -> None:
+        self.was_stopped = False
+
+    def stop(self) -> None:
+        self.was_stopped = True
+
+
+def test_a_page_that_left_has_its_grace_and_then_everything_is_freed(store: SessionStore, clock: Clock) -> None:
+    store.arrived("a", "page 1")
+    store.arrived("a", "page 2")
+    run = store.get("a").run = Stopped()
+    store.gone("page 1")
+    clock.now = 50
+    store.sweep()
+    assert not run.was_stopped, "another page of the session is open"
+    store.gone("page 2")
+    clock.now = 59
+    store.sweep()
+    assert not run.was_stopped, "within the grace"
+    clock.now = 61
+    store.sweep()
+    assert run.was_stopped
+    assert store.all() == []
+
+
+def test_a_page_that_comes_back_in_time_keeps_what_it_had(store: SessionStore, clock: Clock) -> None:
+    store.arrived("a", "page 1")
+    store.get("a").n_runs = 3
+    store.gone("page 1")
+    clock.now = 9
+    store.arrived("a", "page 1 again")
+    clock.now = 90
+    assert store.get("a").n_runs == 3
+
+
+def test_one_that_still_asks_is_not_gone(store: SessionStore, clock: Clock) -> None:
+    store.arrived("a", "page 1")
+    store.get("a").n_runs = 3
+    store.gone("page 1")  # a phone closes the connection of a page in the background, which goes on afterwards
+    clock.now = 9
+    assert store.get("a").n_runs == 3
+    clock.now = 18
+    assert store.get("a").n_runs == 3
+    clock.now = 29
+    store.sweep()
+    assert store.all() == []
+
+
+def test_a_page_that_nobody_knows_may_leave(store: SessionStore) -> None:
+    store.gone("never seen")
+    assert store.all() == []
