@@ -34,12 +34,11 @@ def main() -> int:
         sys.stderr.write(f"error: {error}\n")
         return 2
     demo = build_ui(service)
-    user, _, password = settings.login.partition(":")
     app, _, _ = demo.launch(
         theme=theme(),
         css=CSS,
         footer_links=["api"],
-        auth=(user, password) if user else None,
+        auth=("mtl", settings.page_password) if settings.page_password else None,
         max_file_size="64mb",
         mcp_server=True,
         ssr_mode=False,

@@ -29,7 +29,7 @@ class Settings:
     session_ttl_s         a session that is not heard of for so long is freed
     grace_s               what belongs to a page that left is kept, and its run goes on, for so long
     max_models, max_model_bytes  tuned models of all sessions together
-    login                 user:password that the page asks for; empty: anybody may look
+    page_password         that the page asks for, of the user "mtl"; empty: anybody may look
     api_key               what programs must send to /api/v1, several with commas between; empty: nothing
     rate_limit            of each client of /api/v1: "600/minute"; empty: none
     trusted_proxies       how many proxies stand before the app: the client is who the last but so many says it is
@@ -52,7 +52,7 @@ class Settings:
     grace_s: int = 120
     max_models: int = 12
     max_model_bytes: int = 3_000_000_000
-    login: str = field(default="", repr=False)
+    page_password: str = field(default="", repr=False)
     api_key: str = field(default="", repr=False)
     rate_limit: str = ""
     trusted_proxies: int = 0
@@ -71,8 +71,6 @@ class Settings:
             raise ConfigError(f"MTL_LOG_FORMAT is {self.log_format!r}; it must be text or json")
         if self.rate_limit and not RATE.fullmatch(self.rate_limit):
             raise ConfigError(f"MTL_RATE_LIMIT is {self.rate_limit!r}; write it like 600/minute")
-        if self.login and not all(self.login.partition(":")):
-            raise ConfigError("MTL_LOGIN has no user and password; write it like user:password")
         if self.api_key and not self.api_keys:
             raise ConfigError("MTL_API_KEY holds no key; write one, or several with commas between")
 

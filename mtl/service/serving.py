@@ -78,7 +78,7 @@ class Serving:
         """
         if dimensions is not None and not 1 <= dimensions <= self.width:
             raise SessionError(f"dimensions is {dimensions}; the vectors have {self.width} numbers.")
-        read = self.analyze(texts, (), name=name)
+        read = self._read(self._taken(texts, name), ())
         if dimensions is None:
             return read
         found = tuple(
@@ -94,11 +94,7 @@ class Serving:
             SessionError: for texts beyond the limits.
             ConfigError: for a task that there is not, or that compares two texts.
         """
-        clean = [without_surrogates(text) for text in texts]
-        names = [f"{name}[{place}]" for place in range(len(clean))]
-        read = checked(clean, self.settings, what=names, list_name=name)
-        chosen = None if tasks is None else tuple(dict.fromkeys(tasks))
-        return Read(tuple(read), tuple(self.models.analyze("", BASE, read, chosen)))
+        return self._read(self._taken(texts, name), None if tasks is None else tuple(dict.fromkeys(tasks)))
 
     def of_kind(self, kind: str, tasks: Collection[str] | None) -> list[str]:
         """The names of all tasks of a kind, or those of them that are asked for.
@@ -122,9 +118,21 @@ class Serving:
             raise SessionError(
                 f"left with right makes {len(left) * len(right):,} pairs; the limit is {MOST_PAIRS:,}. Ask in parts."
             )
-        one, other = self.embed(left, name="left"), self.embed(right, name="right")
+        sides = self._taken(left, "left"), self._taken(right, "right")
+        both = self._read([*sides[0], *sides[1]], ())
+        n = len(left)
+        one, other = Read(both.texts[:n], both.found[:n]), Read(both.texts[n:], both.found[n:])
         scores: NDArray[np.float32] = np.clip(one.vectors @ other.vectors.T, -1, 1)
         return Cosines(one, other, scores)
+
+    def _taken(self, texts: Sequence[str], name: str) -> list[str]:
+        """Texts within the limits, without lone surrogates."""
+        clean = [without_surrogates(text) for text in texts]
+        names = [f"{name}[{place}]" for place in range(len(clean))]
+        return checked(clean, self.settings, what=names, list_name=name)
+
+    def _read(self, texts: Sequence[str], tasks: Collection[str] | None) -> Read:
+        return Read(tuple(texts), tuple(self.models.analyze("", BASE, texts, tasks)))
 
 
 def _unit(vector: NDArray[np.float32]) -> NDArray[np.float32]:

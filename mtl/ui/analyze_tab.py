@@ -7,7 +7,7 @@ import gradio as gr
 from mtl.errors import SessionError
 from mtl.service.models import BASE
 from mtl.ui import render, render_reading
-from mtl.ui.context import Context, spoken
+from mtl.ui.context import SHARED, Context, spoken
 from mtl.ui.corrections import create_corrections
 from mtl.ui.render_map import literal
 
@@ -84,11 +84,11 @@ def _one_text(context: Context) -> None:
         reasons = gr.HTML(elem_id="why-words")
 
     inputs, outputs = [*context.who, text, threshold, shown], [labels, entities]
-    button.click(analyze, inputs, outputs, api_name="read")
+    button.click(analyze, inputs, outputs, api_name="read", concurrency_limit=SHARED)
     chosen = examples.load_input_event.then
     create_corrections(context, text, (button.click, text.submit, chosen, context.model.input))
     for trigger in (text.submit, threshold.release, shown.input, context.model.input, chosen):
-        trigger(analyze, inputs, outputs, api_name=False)
+        trigger(analyze, inputs, outputs, api_name=False, concurrency_limit=SHARED)
     ask.click(why, [*context.who, text, task], reasons, api_name="why")
     context.model.change(offer, context.who, task, api_name=False, show_progress="hidden")
     context.share("text", text)

@@ -15,6 +15,9 @@ from gradio.events import Dependency
 from mtl.errors import MtlError
 from mtl.service.service import Service
 
+SHARED = 16
+"""So many calls at once of an event whose texts are read in a pass shared with others; four of any other."""
+
 P = ParamSpec("P")
 R = TypeVar("R")
 

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from mtl.service.models import BASE
 from mtl.service.service import Service
 from mtl.ui import plots, render, render_reading
-from mtl.ui.context import Context, spoken
+from mtl.ui.context import SHARED, Context, spoken
 from mtl.ui.corpus_input import PASTED, CorpusInput, corpus_of, create_corpus_input
 
 LEFT = "Rain will reach the coast by evening."
@@ -74,10 +74,10 @@ def _two_sentences(context: Context) -> None:
         note = gr.HTML(words, elem_id="pair-note")
     examples = gr.Examples(_pairs(service), [left, right], label="Try one of these")
     inputs, outputs = [*context.who, left, right], [score, plot, note]
-    button.click(compare, inputs, outputs, api_name="compare", show_progress_on=[score])
+    button.click(compare, inputs, outputs, api_name="compare", show_progress_on=[score], concurrency_limit=SHARED)
     chosen = examples.load_input_event.then
     for trigger in (left.submit, right.submit, context.model.input, chosen):
-        trigger(compare, inputs, outputs, api_name=False, show_progress_on=[score])
+        trigger(compare, inputs, outputs, api_name=False, show_progress_on=[score], concurrency_limit=SHARED)
     context.share("left", left)
     context.share("right", right)
     context.restored(compare, inputs, outputs)

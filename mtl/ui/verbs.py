@@ -8,7 +8,7 @@ import gradio as gr
 
 from mtl.service.service import Service
 from mtl.types import Analysis, LabelScores
-from mtl.ui.context import spoken
+from mtl.ui.context import SHARED, spoken
 
 Entities = list[dict[str, Any]]
 
@@ -70,7 +70,7 @@ def create_verbs(service: Service) -> None:
         return [{"name": task.name, "kind": task.kind, "labels": list(task.labels)} for task in serving.tasks]
 
     for verb in (embed, similarity, analyze, classify, entities, tasks):
-        gr.api(spoken(verb), api_name=verb.__name__)
+        gr.api(spoken(verb), api_name=verb.__name__, concurrency_limit=SHARED)
 
 
 def _labels(one: Analysis) -> dict[str, Any]:

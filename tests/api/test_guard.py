@@ -221,7 +221,6 @@ def test_ready_means_that_the_model_answers_and_nobody_asked_it_to_end(client: T
     [
         ({"rate_limit": "often"}, "MTL_RATE_LIMIT"),
         ({"api_key": " , "}, "MTL_API_KEY"),
-        ({"login": "nobody"}, "MTL_LOGIN"),
         ({"log_format": "xml"}, "MTL_LOG_FORMAT"),
         ({"trusted_proxies": -1}, "MTL_TRUSTED_PROXIES"),
     ],
@@ -232,4 +231,4 @@ def test_wrong_settings_are_named(settings: dict[str, object], said: str) -> Non
 
 
 def test_secrets_are_not_shown() -> None:
-    assert "hush" not in repr(Settings(api_key="hush", login="me:hush"))
+    assert "hush" not in repr(Settings(api_key="hush", page_password="hush"))
