@@ -10,11 +10,15 @@ import threading
 
 gc.disable()  # half a second less of importing: what is made until the page is there lasts anyway
 
+from mtl.settings import from_environment, on_zero_gpu
+
+if on_zero_gpu():
+    import spaces  # noqa: F401 - before torch, which it prepares for GPUs that come and go
+
 from mtl.api.app import build_api
 from mtl.errors import MtlError
 from mtl.service.logs import write_logs
 from mtl.service.service import Service
-from mtl.settings import from_environment
 from mtl.ui.app import build_ui
 from mtl.ui.theme import CSS, theme
 

@@ -86,6 +86,11 @@ def launched_processes(environ: Mapping[str, str] = os.environ) -> int:
     return int(count) if count.isdecimal() else 1
 
 
+def on_zero_gpu(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether this is a Space whose GPU is lent for the time of a call."""
+    return environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
+
+
 def from_environment(environ: Mapping[str, str] = os.environ) -> Settings:
     """The settings of this process.
 

@@ -87,6 +87,8 @@ def make_still(make_predictor: MakePredictor) -> MakePredictor:
 
     def make(**options: object) -> Predictor:
         predictor = make_predictor(**options)
+        config = predictor.model.encoder.backbone.config
+        config.hidden_dropout_prob = config.attention_probs_dropout_prob = 0.0
         for module in predictor.model.modules():
             if isinstance(module, torch.nn.Dropout):
                 module.p = 0.0

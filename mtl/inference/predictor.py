@@ -70,6 +70,19 @@ class Predictor:
         self._watch = Watch(self.model)
         self._lender: Predictor | None = None
 
+    def __getstate__(self) -> dict[str, object]:
+        """What it is made of, to be sent to another process; what this CPU made of it is made there again."""
+        mine = dict(vars(self))
+        for name in ("_packing", "_packed", "_watch", "_lender"):
+            del mine[name]
+        return {**mine, "model": checkpoint.Dismantled.of(self.model)}
+
+    def __setstate__(self, state: Mapping[str, object]) -> None:
+        vars(self).update(state)
+        self.model = state["model"].assembled()  # type: ignore[attr-defined]
+        self._packing = threading.Lock()
+        self._packed, self._watch, self._lender = None, Watch(self.model), None
+
     def task(self, name: str) -> Task:
         """The task of that name.
 

@@ -50,6 +50,35 @@ class Parts:
     tokenizer_files: Mapping[str, bytes]
 
 
+@dataclass(frozen=True)
+class Dismantled:
+    """A model as values that can be pickled: a backbone of `transformers` hangs hooks into itself that cannot."""
+
+    kind: type[torch.nn.Module]
+    config: object
+    state: Mapping[str, Tensor]
+    pooling: PoolingMode
+    heads: torch.nn.ModuleDict
+
+    @classmethod
+    def of(cls, model: MultiTaskModel) -> Dismantled:
+        """The parts of a model; tensors are its own."""
+        backbone = model.encoder.backbone
+        state = model.encoder.backbone.state_dict()
+        return cls(type(backbone), backbone.config, state, model.pooling.mode, model.heads)
+
+    def assembled(self) -> MultiTaskModel:
+        """The same model, in evaluation mode."""
+        if isinstance(self.config, BertConfig):
+            backbone: torch.nn.Module = from_state(self.config, self.state)
+        else:
+            with torch.random.fork_rng(devices=[]):
+                backbone = self.kind(self.config)
+            backbone.load_state_dict(self.state)
+        encoder = Encoder(backbone)
+        return MultiTaskModel(encoder, Pooling(self.pooling), dict(self.heads.items())).eval()
+
+
 def save(
     folder: Path,
     model: MultiTaskModel,

@@ -100,12 +100,9 @@ class Labelling:
         table, text_name = found.table, found.text_name
         texts = [self._text(row) for row in table.rows]
         good = [place for place, text in enumerate(texts) if not isinstance(text, _Problem)]
-        answers: dict[int, Mapping[str, object]] = {}
-        for start in range(0, len(good), STEP):
-            places = good[start : start + STEP]
-            said = prediction_rows(chosen := [str(texts[i]) for i in places], predictor.analyze(chosen))
-            answers.update(zip(places, said, strict=True))
-            on_progress((start + len(places)) / len(good))
+        chosen = [str(texts[place]) for place in good]
+        found_in = self.models.read(key, model, chosen, on_progress=on_progress)
+        answers = dict(zip(good, prediction_rows(chosen, found_in), strict=True))
         names = prediction_columns(predictor.chosen(None, 1))
         ours = {*names, "error"} - {"text"}
         columns = tuple(dict.fromkeys([*(theirs(c) if c in ours else c for c in table.columns), *names, "error"]))

@@ -101,7 +101,7 @@ class Maps:
         predictor = self.models.get(key, model)
         if corpus is self.corpora.sample and predictor is self.models.base:
             return self.samples()
-        return _read(predictor, corpus, model, on_progress)
+        return _points(predictor, self.models.read(key, model, corpus.texts, on_progress=on_progress), corpus, model)
 
     def refine(self, points: MapPoints, n_dims: Dims = 2) -> MapPoints:
         """The same corpus placed by UMAP."""
@@ -150,18 +150,15 @@ class Maps:
 
     @cached_property
     def _sample_map(self) -> MapPoints:
-        return _read(self.models.base, self.corpora.sample, BASE, lambda _: None)
+        corpus = self.corpora.sample
+        return _points(self.models.base, self.models.base.analyze(corpus.texts), corpus, BASE)
 
     @cached_property
     def _sample_umap(self) -> MapPoints:
         return _umap(self._sample_map, 2)
 
 
-def _read(predictor: Predictor, corpus: Corpus, model: str, on_progress: Callable[[float], object]) -> MapPoints:
-    found: list[Analysis] = []
-    for start in range(0, len(corpus.texts), STEP):
-        found += predictor.analyze(corpus.texts[start : start + STEP])
-        on_progress(len(found) / len(corpus.texts))
+def _points(predictor: Predictor, found: Sequence[Analysis], corpus: Corpus, model: str) -> MapPoints:
     columns: dict[str, tuple[str, ...]] = {}
     for task in predictor.tasks:
         if task.kind == "classification":

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from mtl.errors import NotFoundError
 from mtl.inference.batching import MicroBatcher
 from mtl.inference.predictor import Predictor
+from mtl.service.accelerator import STEP, Accelerator
 from mtl.service.sessions import SessionStore
 from mtl.types import Analysis
 
@@ -17,8 +18,9 @@ BASE = "default"
 class Models:
     """Models by session key and name. `answered_at`: when a text was last read, by `time.monotonic`."""
 
-    def __init__(self, base: Predictor, sessions: SessionStore) -> None:
+    def __init__(self, base: Predictor, sessions: SessionStore, accelerator: Accelerator | None = None) -> None:
         self.base = base
+        self.accelerator = accelerator or Accelerator(lent=False)
         self.batcher = MicroBatcher(base)
         self.sessions = sessions
         self.answered_at = float("-inf")
@@ -48,4 +50,20 @@ class Models:
         predictor = self.get(key, model)
         found = (self.batcher if predictor is self.base else predictor).analyze(texts, tasks)
         self.answered_at = time.monotonic()
+        return found
+
+    def read(
+        self,
+        key: str,
+        model: str,
+        texts: Sequence[str],
+        tasks: Collection[str] | None = None,
+        *,
+        on_progress: Callable[[float], object] = lambda _: None,
+    ) -> list[Analysis]:
+        """`analyze` of a list that may be long; `on_progress` hears which share is done."""
+        if len(texts) > STEP:
+            return self.accelerator.read(self.get(key, model), texts, tasks, on_progress=on_progress)
+        found = self.analyze(key, model, texts, tasks)
+        on_progress(1.0)
         return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -153,7 +154,8 @@ class Run(RunRecord):
         self._finished: Callable[[RunEnded], None] | None = finished
         self._slot, self._alive = slot, alive
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"training {name}", daemon=True)
+        context = contextvars.copy_context()  # whose request it is: a Space with ZeroGPU asks
+        self._thread = threading.Thread(target=context.run, args=(self._run,), name=f"training {name}", daemon=True)
 
     @property
     def stopped(self) -> bool:

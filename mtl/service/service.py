@@ -15,6 +15,7 @@ from pathlib import Path
 from mtl.errors import BusyError, SessionError
 from mtl.inference.predictor import Predictor, load
 from mtl.service import planning
+from mtl.service.accelerator import Accelerator
 from mtl.service.aftermath import Guard, MovedMap, place
 from mtl.service.capsule import write_capsule
 from mtl.service.corpora import Corpora
@@ -31,7 +32,7 @@ from mtl.service.serving import Serving
 from mtl.service.sessions import Session, SessionStore, Tuned
 from mtl.service.similarity import Similarity
 from mtl.service.tuning import TuneData, TuneRequest, policy, read_data, replayed, settings_of, start_run
-from mtl.settings import ROOT, Settings
+from mtl.settings import ROOT, Settings, on_zero_gpu
 from mtl.training import optimisation, verdict
 
 SWEEP_S = 5.0
@@ -63,7 +64,8 @@ class Service:
 
     def __init__(self, settings: Settings, *, base: Predictor | None = None) -> None:
         self.settings = settings
-        base = base or load(settings.checkpoint)
+        lent = on_zero_gpu()
+        base = base or load(settings.checkpoint, device="cpu" if lent else "auto")
         self.sessions = SessionStore(
             ttl_s=settings.session_ttl_s,
             grace_s=settings.grace_s,
@@ -71,7 +73,8 @@ class Service:
             max_bytes=settings.max_model_bytes,
             weigh=lambda model: model.own_bytes(base),
         )
-        self.models = Models(base, self.sessions)
+        self.accelerator = Accelerator(lent=lent)
+        self.models = Models(base, self.sessions, self.accelerator)
         self.readiness = Readiness(self.models)
         self.serving = Serving(self.models, settings)
         self.desk = Desk(settings.max_waiting)
@@ -169,6 +172,7 @@ class Service:
             self.settings,
             self.replay,
             self.slot,
+            self.accelerator,
             keep=keep,
             alive=lambda: clock() - session.seen < grace_s,
         )

@@ -19,7 +19,6 @@ from mtl.service.corpora import Corpora, Corpus
 from mtl.service.limits import checked, lines_of
 from mtl.service.models import Models
 from mtl.settings import Settings
-from mtl.types import Analysis
 
 Progress: TypeAlias = Callable[[float], object]
 """Is told which share is done."""
@@ -265,10 +264,7 @@ class Similarity:
         n_dims: int | None,
         on_progress: Progress = lambda _: None,
     ) -> Vectors:
-        found: list[Analysis] = []
-        for start in range(0, len(texts), STEP):
-            found += self.models.analyze(key, model, texts[start : start + STEP], ())
-            on_progress(len(found) / len(texts))
+        found = self.models.read(key, model, texts, (), on_progress=on_progress)
         cut = tuple(place for place, analysis in enumerate(found) if analysis.truncated_at is not None)
         rows = np.stack([analysis.vector for analysis in found])
         return Vectors(rows if n_dims is None else _first(rows, n_dims), cut)

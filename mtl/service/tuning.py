@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import platform
-import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -16,15 +15,14 @@ from mtl.data.batches import Source
 from mtl.data.splits import Split, split, text_key
 from mtl.errors import ConfigError, DataError, SessionError
 from mtl.inference.predictor import Predictor
+from mtl.service.accelerator import Accelerator, Job
 from mtl.service.replay import Replay
 from mtl.service.runs import Run, TrainingSlot
 from mtl.settings import Settings
 from mtl.tasks import TASK_TYPES, Task, from_spec
 from mtl.tasks.base import choices
-from mtl.training.beginning import extended
 from mtl.training.config import Balancing, FreezePolicy, Retention, Sampling, SamplingMethod, TrainConfig
 from mtl.training.events import RunEnded, RunEvent
-from mtl.training.trainer import train
 
 SOURCE = "your data"
 HELD_SHARE = 0.2
@@ -92,6 +90,7 @@ def start_run(
     settings: Settings,
     replay: Replay,
     slot: TrainingSlot,
+    accelerator: Accelerator,
     *,
     keep: Callable[[Run, Predictor, TuneData], None],
     alive: Callable[[], bool],
@@ -105,22 +104,13 @@ def start_run(
         raise SessionError(f"The number of steps is {request.steps}; choose 1 to {settings.max_steps}.")
     data = read_data(base, request, settings, replay)
     config = train_config(request, data)
-    made: list[Predictor] = []
+    job = Job(base, data.tasks, data.sources, data.validation, config, settings.max_seconds)
 
     def work(should_stop: Callable[[], bool]) -> Iterator[RunEvent]:
-        deadline = time.monotonic() + settings.max_seconds
-        predictor = extended(base.copy(), data.tasks, seed=request.seed)
-        made.append(predictor)
-        yield from train(
-            predictor,
-            data.sources,
-            data.validation,
-            config,
-            should_stop=lambda: should_stop() or time.monotonic() > deadline,
-        )
+        return accelerator.train(job, should_stop)
 
-    def finished(_: RunEnded) -> None:
-        keep(run, made.pop(), data)
+    def finished(ended: RunEnded) -> None:
+        keep(run, job.result(ended.state), data)
 
     run = Run(name, work, slot, finished=finished, alive=alive)
     run.start()
