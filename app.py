@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import signal
 import sys
 import threading
@@ -20,10 +21,11 @@ from mtl.errors import MtlError
 from mtl.service.logs import write_logs
 from mtl.service.service import Service
 from mtl.ui.app import build_ui
+from mtl.ui.storage import storage_failed
 from mtl.ui.theme import CSS, theme
 
-DRAIN_S = 3.0
-"""So long work that was begun may take after the process was asked to end; answers are written after it."""
+DRAIN_S, CLOSE_S = 3.0, 1.5
+"""So long requests may take that were begun when the process was asked to end, and their connections after it."""
 
 logger = logging.getLogger("mtl")
 
@@ -48,6 +50,7 @@ def main() -> int:
         ssr_mode=False,
         run_history=False,
         show_error=False,
+        app_kwargs={"exception_handlers": {OSError: storage_failed}},
         prevent_thread_lock=True,
     )
     app.mount("/api", build_api(service))
@@ -60,10 +63,13 @@ def main() -> int:
     service.watch()
     ended.wait()
     done = service.close(DRAIN_S)
-    logger.info("ended; %s", "all that was begun is done" if done else "some of what was begun is lost")
     demo.server.config.timeout_graceful_shutdown = 1  # streams to open pages would hold it for ever
-    demo.close(verbose=False)
-    return 0
+    closing = threading.Thread(target=demo.close, kwargs={"verbose": False}, daemon=True)
+    closing.start()
+    closing.join(CLOSE_S)
+    logger.info("ended; %s", "every request was answered" if done else "some requests were not answered in time")
+    logging.shutdown()
+    os._exit(0)  # a thread that trains would abort the interpreter as it is taken down
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -89,6 +90,11 @@ def launched_processes(environ: Mapping[str, str] = os.environ) -> int:
 def on_zero_gpu(environ: Mapping[str, str] = os.environ) -> bool:
     """Whether this is a Space whose GPU is lent for the time of a call."""
     return environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
+
+
+def page_files(environ: Mapping[str, str] = os.environ) -> Path:
+    """The folder whose files pages may fetch by their whole name: Gradio's own, GRADIO_TEMP_DIR."""
+    return Path(environ.get("GRADIO_TEMP_DIR") or Path(tempfile.gettempdir()) / "gradio")
 
 
 def from_environment(environ: Mapping[str, str] = os.environ) -> Settings:

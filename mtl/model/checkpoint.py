@@ -26,6 +26,7 @@ from mtl.model.bert import BertConfig, from_state
 from mtl.model.encoder import Encoder
 from mtl.model.multitask import MultiTaskModel
 from mtl.model.pooling import Pooling, PoolingMode
+from mtl.model.saving import finish, write_together
 
 FORMAT = 1
 TOKENIZER_FILES = (
@@ -87,21 +88,19 @@ def save(
     tokenizer_files: Mapping[str, bytes],
     max_tokens: int,
 ) -> None:
-    """Writes a checkpoint, weights rounded to half precision; each file appears whole or not at all.
+    """Writes a checkpoint, weights rounded to half precision; its files replace those of an older one together.
 
     `config.json` says float32, the type to compute in, so every loader widens the weights again.
+
+    Raises:
+        CheckpointError: where it cannot be written; an older one is then as it was.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in tokenizer_files.items():
-        write_whole(folder / name, content)
     backbone = model.encoder.backbone
     config = backbone.config.to_diff_dict()
     config.update(architectures=[type(backbone).__name__], dtype="float32", model_type=backbone.config.model_type)
     for machine_made in ("_name_or_path", "transformers_version", "torch_dtype"):
         config.pop(machine_made, None)
     width, mode = model.encoder.width, model.pooling.mode
-    _write_json(folder / "config.json", dict(sorted(config.items())))
-    _write_json(folder / "sentence_bert_config.json", {"max_seq_length": max_tokens, "do_lower_case": False})
     kinds = ("Transformer", "Pooling", "Normalize")
     modules = [
         {
@@ -112,7 +111,6 @@ def save(
         }
         for i, kind in enumerate(kinds)
     ]
-    _write_json(folder / "modules.json", modules)
     pooling = {
         "word_embedding_dimension": width,
         "pooling_mode": mode,
@@ -121,11 +119,21 @@ def save(
         "pooling_mode_max_tokens": mode == "max",
         "pooling_mode_mean_sqrt_len_tokens": False,
     }
-    _write_json(folder / "1_Pooling" / "config.json", pooling)
-    _write_json(folder / "2_Normalize" / "config.json", {})
-    _write_tensors(folder / "heads.safetensors", model.heads.state_dict())
-    _write_tensors(folder / "model.safetensors", backbone.state_dict())
-    _write_json(folder / "mtl.json", {"format": FORMAT, "max_tokens": max_tokens, "pooling": mode, **meta})
+    described = {
+        "config.json": dict(sorted(config.items())),
+        "sentence_bert_config.json": {"max_seq_length": max_tokens, "do_lower_case": False},
+        "modules.json": modules,
+        "1_Pooling/config.json": pooling,
+        "2_Normalize/config.json": {},
+        "mtl.json": {"format": FORMAT, "max_tokens": max_tokens, "pooling": mode, **meta},
+    }
+    files = {
+        **tokenizer_files,
+        **{name: _as_json(value) for name, value in described.items()},
+        "heads.safetensors": _as_tensors(model.heads.state_dict()),
+        "model.safetensors": _as_tensors(backbone.state_dict()),
+    }
+    write_together(folder, files)
 
 
 def load(folder: Path) -> Parts:
@@ -158,6 +166,7 @@ def read_meta(folder: Path) -> Mapping[str, object]:
     """
     if not folder.is_dir():
         raise CheckpointError(f"{folder}: no such folder; give the folder of an mtl checkpoint")
+    finish(folder)
     path = folder / "mtl.json"
     if not path.is_file():
         raise CheckpointError(f"{folder}: is no mtl checkpoint, mtl.json is missing; `python -m mtl train` writes one")
@@ -243,13 +252,13 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path}: is damaged or cut short ({error}); copy the file again") from error
 
 
-def _write_tensors(path: Path, state: Mapping[str, Tensor]) -> None:
+def _as_tensors(state: Mapping[str, Tensor]) -> bytes:
     half = {k: v.half().contiguous().cpu() if v.is_floating_point() else v.contiguous().cpu() for k, v in state.items()}
-    write_whole(path, to_bytes(half, metadata={"format": "pt"}))  # save_file would keep the file to its owner
+    return to_bytes(half, metadata={"format": "pt"})
 
 
-def _write_json(path: Path, value: object) -> None:
-    write_whole(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+def _as_json(value: object) -> bytes:
+    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
-import tempfile
 import threading
 import time
 from functools import lru_cache
 from pathlib import Path
+
+from mtl.settings import page_files
 
 KEPT_S = 3600
 MOST_BYTES = 2_000_000_000
@@ -25,10 +27,14 @@ def place_for(name: str) -> Path:
             if total > MOST_BYTES or now - folder.stat().st_mtime > KEPT_S:
                 shutil.rmtree(folder, ignore_errors=True)
                 total -= size
-        return Path(tempfile.mkdtemp(dir=_root())) / name
+        folder = _root() / secrets.token_urlsafe(16)
+        folder.mkdir()
+        return folder / name
 
 
 @lru_cache(maxsize=1)
 def _root() -> Path:
-    """A folder of this process."""
-    return Path(tempfile.mkdtemp(prefix="mtl-downloads-"))
+    """A folder of this process, where the page need not copy what it offers."""
+    root = page_files().resolve() / f"mtl-{secrets.token_urlsafe(16)}"
+    root.mkdir(parents=True)
+    return root

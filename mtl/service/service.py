@@ -123,16 +123,17 @@ class Service:
         return thread
 
     def close(self, within_s: float) -> bool:
-        """Takes nothing new, ends runs before their next step, and waits for what was begun; True where all is done."""
+        """Takes nothing new, ends runs (their models live in this process, and end with it) and waits for the requests
+        that were begun; True where all of them are answered."""
         self.readiness.closing = True
         self.desk.close()
         end = time.monotonic() + within_s
-        runs = [session.run for session in self.sessions.all() if session.run is not None]
-        for run in runs:
-            run.stop()
-        while time.monotonic() < end and (self.desk.taken or any(run.active for run in runs)):
+        for session in self.sessions.all():
+            if session.run is not None:
+                session.run.stop()
+        while self.desk.taken and time.monotonic() < end:
             time.sleep(0.02)
-        return not self.desk.taken and not any(run.active for run in runs)
+        return not self.desk.taken
 
     def tune(self, key: str, model: str, request: TuneRequest) -> Run:
         """Starts a training run on a copy of a model; the result joins this session's models.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import inspect
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -14,6 +16,10 @@ from gradio.events import Dependency
 
 from mtl.errors import MtlError
 from mtl.service.service import Service
+
+FULL = "The disk of the service is full. Nothing is lost; try again in a while."
+
+logger = logging.getLogger(__name__)
 
 SHARED = 16
 """So many calls at once of an event whose texts are read in a pass shared with others; four of any other."""
@@ -65,15 +71,21 @@ class Context:
         self.links.answers.append(Answer(handler, list(inputs), outputs))
 
 
+def no_room(error: BaseException | None) -> bool:
+    """Whether an error is of a disk that is full, or that cannot be written."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+
 def spoken(handler: Callable[P, R]) -> Callable[P, R]:
-    """Shows an `MtlError` of a handler, also of a generator, as its sentence; outputs stay as they were."""
+    """Shows an `MtlError` of a handler, also of a generator, as its sentence, and a full disk as one; outputs stay as
+    they were."""
     if inspect.isgeneratorfunction(handler):
 
         @functools.wraps(handler)
         def stream(*args: P.args, **kwargs: P.kwargs) -> Iterator[object]:
             try:
                 yield from handler(*args, **kwargs)
-            except MtlError as error:
+            except (MtlError, OSError) as error:
                 raise _shown(error) from error
 
         return stream  # type: ignore[return-value]
@@ -82,11 +94,18 @@ def spoken(handler: Callable[P, R]) -> Callable[P, R]:
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return handler(*args, **kwargs)
-        except MtlError as error:
+        except (MtlError, OSError) as error:
             raise _shown(error) from error
 
     return call
 
 
-def _shown(error: MtlError) -> gr.Error:
-    return gr.Error(escape(str(error)).replace("\n", "<br>"), title="Please check", duration=20, print_exception=False)
+def _shown(error: MtlError | OSError) -> Exception:
+    shown: Exception = error
+    if no_room(error) or no_room(error.__cause__):
+        logger.error("there is no room on the disk: %s", error)
+        shown = gr.Error(FULL, title="Please wait", duration=20, print_exception=False)
+    elif isinstance(error, MtlError):
+        said = escape(str(error)).replace("\n", "<br>")
+        shown = gr.Error(said, title="Please check", duration=20, print_exception=False)
+    return shown
