@@ -11,13 +11,18 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from itertools import chain
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from mtl.errors import DataError
 from mtl.tasks.base import Row
 from mtl.tasks.bio import is_tag
 
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
+
 MAX_PROBLEMS = 10
+MOST_UNPACKED = 256_000_000
+"""Bytes of a Parquet file that are unpacked; of a batch of its rows too."""
 _MARK = re.compile(r"\[([^\[\]]+)\]\(([^()\s]+)\)")
 
 
@@ -139,12 +144,24 @@ def _parquet(file: BinaryIO, problems: Problems) -> Iterator[Row]:
 
     number = 0
     try:
-        for batch in pq.ParquetFile(file).iter_batches(batch_size=4096):
+        table = pq.ParquetFile(file)
+        for batch in table.iter_batches(batch_size=_rows_at_once(table.metadata, problems)):
             for values in batch.to_pylist():
                 number += 1
                 yield Row(number, values)
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         raise DataError(f"{problems.name}: is no Parquet file, or one that cannot be read ({error})") from error
+
+
+def _rows_at_once(metadata: pq.FileMetaData, problems: Problems) -> int:
+    """How many rows are unpacked together: a cell may be as large as its chunk, and be repeated by reference."""
+    groups = [metadata.row_group(place) for place in range(metadata.num_row_groups)]
+    sizes: list[int] = [
+        group.column(c).total_uncompressed_size for group in groups for c in range(metadata.num_columns)
+    ]
+    if sum(sizes) > MOST_UNPACKED:
+        raise DataError(f"{problems.name}: is larger than {MOST_UNPACKED // 1_000_000} MB when unpacked; split it")
+    return max(1, min(4096, MOST_UNPACKED // max(1, *sizes, 1)))
 
 
 def _conll(file: BinaryIO, problems: Problems) -> Iterator[Row]:

@@ -82,11 +82,22 @@ def _rows(path: Path, problems: Problems, max_bytes: int | None) -> Iterator[Row
                 file = io.BytesIO(file.read(max_bytes + 1))
                 if len(file.getvalue()) > max_bytes:
                     raise DataError(f"{path.name}: is larger than {max_bytes // 1_000_000} MB when unpacked; split it")
-            yield from READERS[suffix](file, problems)
+            yield from _bounded(READERS[suffix](file, problems), path.name, max_bytes)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(
             f"{path.name}: cannot be unpacked ({error}); the file may be cut short, copy it again"
         ) from error
+
+
+def _bounded(rows: Iterator[Row], name: str, most: int | None) -> Iterator[Row]:
+    """Rows as they come; a file may hold one large cell and refer to it a thousand times."""
+    total = 0
+    for row in rows:
+        if most is not None:
+            total += sum(len(value) for value in row.values.values() if isinstance(value, str))
+            if total > most:
+                raise DataError(f"{name}: is larger than {most // 1_000_000} MB when unpacked; split it")
+        yield row
 
 
 def renamed_columns(table: Table, columns: Mapping[str, str]) -> Table:

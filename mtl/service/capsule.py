@@ -29,6 +29,10 @@ SETTINGS_FILE = "settings.json"
 MOST_SETTINGS = 1_000_000
 """Bytes of the settings of a zip that are read."""
 
+MOST_FILES = 1000
+"""Of a zip; a capsule has about twenty."""
+END_OF_ZIP = 22
+
 README = """# {name}
 
 A sentence encoder with the heads {heads}, tuned in the workbench of mtl on `{rows}`
@@ -112,6 +116,8 @@ def read_request(path: str | Path) -> TuneRequest:
 def _settings(path: Path) -> Mapping[str, object]:
     try:
         if path.suffix.lower() == ".zip":
+            if _n_files(path) > MOST_FILES:
+                raise zipfile.BadZipFile("too many files")
             with zipfile.ZipFile(path) as archive, archive.open(SETTINGS_FILE) as file:
                 text = file.read(MOST_SETTINGS)
         else:
@@ -122,6 +128,15 @@ def _settings(path: Path) -> Mapping[str, object]:
     if not isinstance(values, dict):
         raise SessionError(f"{path.name}: holds no settings; choose a zip of this page.")
     return values
+
+
+def _n_files(path: Path) -> int:
+    """How many files a zip says that it holds, from its last bytes: `zipfile` would make an object of each."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - END_OF_ZIP - 65_535))
+        tail = file.read()
+    end = tail.rfind(b"PK\x05\x06")
+    return int.from_bytes(tail[end + 10 : end + 12], "little") if end >= 0 else 0
 
 
 def curves(run: RunRecord) -> str:
