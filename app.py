@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+from functools import partial
 
 gc.disable()  # half a second less of importing: what is made until the page is there lasts anyway
 
@@ -21,6 +22,7 @@ from mtl.errors import MtlError
 from mtl.service.logs import write_logs
 from mtl.service.service import Service
 from mtl.ui.app import build_ui
+from mtl.ui.states import MOST_SESSIONS, forget_idle
 from mtl.ui.storage import storage_failed
 from mtl.ui.theme import CSS, theme
 
@@ -47,6 +49,7 @@ def main() -> int:
         auth=("mtl", settings.page_password) if settings.page_password else None,
         max_file_size="64mb",
         mcp_server=True,
+        state_session_capacity=MOST_SESSIONS,
         ssr_mode=False,
         run_history=False,
         show_error=False,
@@ -60,7 +63,7 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
     service.warm_up()  # after the page is there, or it would wait for UMAP to be compiled
-    service.watch()
+    service.watch(partial(forget_idle, demo, service.sessions.is_open, settings.grace_s))
     ended.wait()
     done = service.close(DRAIN_S)
     demo.server.config.timeout_graceful_shutdown = 1  # streams to open pages would hold it for ever

@@ -6,9 +6,14 @@ process, which takes seconds: make that use in the background. It does not bear 
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
 import threading
 import warnings
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -58,6 +63,7 @@ def umap(vectors: Floats, *, n_dims: int = 2, n_neighbors: int = 15, min_dist: f
     start = 10 * start / np.abs(start).max()
     with _LOCK, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # umap-learn warns of choices that are made on purpose here
+        _writable_cache()
         from umap import UMAP
 
         reducer = UMAP(
@@ -74,6 +80,18 @@ def umap(vectors: Floats, *, n_dims: int = 2, n_neighbors: int = 15, min_dist: f
         )
         points = reducer.fit_transform(distinct)
     return np.asarray(points, dtype=np.float32)[place.ravel()]
+
+
+@lru_cache(maxsize=1)
+def _writable_cache() -> None:
+    """numba refuses a cache of compiled code that it cannot write, in a container whose files are read-only for
+    example: a copy serves as well."""
+    from numba.core import config
+
+    folder = Path(config.CACHE_DIR or ".")
+    if config.CACHE_DIR and folder.is_dir() and not os.access(folder, os.W_OK):
+        config.CACHE_DIR = tempfile.mkdtemp(prefix="mtl-numba-")
+        shutil.copytree(folder, config.CACHE_DIR, dirs_exist_ok=True)
 
 
 def umap_by_default(vectors: Floats) -> Floats:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -110,13 +110,14 @@ class Service:
             self.sessions.n_bytes(),
         )
 
-    def watch(self) -> threading.Thread:
-        """Frees in the background what belongs to pages that left."""
+    def watch(self, also: Callable[[], object] = lambda: None) -> threading.Thread:
+        """Frees in the background what belongs to pages that left; `also` is called as often."""
 
         def work() -> None:
             while not self.readiness.closing:
                 time.sleep(SWEEP_S)
                 self.sessions.sweep()
+                also()
 
         thread = threading.Thread(target=work, name="sessions", daemon=True)
         thread.start()

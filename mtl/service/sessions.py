@@ -121,6 +121,10 @@ class SessionStore:
                 session.pages.discard(page)
                 session.left = None if session.pages else self.clock()
 
+    def is_open(self, page: str) -> bool:
+        """Whether a page was opened and not closed since."""
+        return page in self._keys
+
     def sweep(self) -> None:
         """Frees the sessions that are over: their runs stop, their models go."""
         with self._lock:

@@ -47,6 +47,10 @@ def _free_port() -> int:
 
 @pytest.fixture(scope="session")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    """The app of this tree; or the one that runs at MTL_APP_URL, in a container for example."""
+    if "MTL_APP_URL" in os.environ:
+        yield App(os.environ["MTL_APP_URL"], Path(os.environ["MTL_APP_LOG"]))
+        return
     port = _free_port()
     log = tmp_path_factory.mktemp("app") / "log.txt"
     env = {**os.environ, "GRADIO_SERVER_PORT": str(port), "GRADIO_NUM_PORTS": "1", "HF_HUB_OFFLINE": "1"}

@@ -28,7 +28,8 @@ TASKS = (Classification(name="topic", labels=("a", "b")), NamedEntities(name="th
 ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet", ".conll", ".iob2", ".marked", ".txt")
 CELLS = st.one_of(
     st.sampled_from(["text", "label", "spans", "tags", "tokens", "a", "PER", '"', ",", ";", "\t", "\n", "\r", "\x00",
-                     "[x](PER)", "B-PER", "O", '[{"start": 0, "end": 1, "label": "PER"}]', "1e999", "NaN", "\ufeff", "=1+1"]),
+                     "[x](PER)", "B-PER", "O", '[{"start": 0, "end": 1, "label": "PER"}]', "1e999", "NaN",
+                     "\ufeff", "=1+1"]),
     st.text(max_size=6),
 )  # fmt: skip
 TEXTS = st.lists(st.lists(CELLS, max_size=4).map(",".join), max_size=8).map("\n".join).map(str.encode)

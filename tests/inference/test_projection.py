@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 from sklearn.decomposition import PCA
@@ -91,3 +94,21 @@ def test_approximate_neighbours_are_nearly_the_exact_ones(clusters: np.ndarray, 
     shared = [len(set(a) & set(b)) for a, b in zip(near.indices, exact.indices, strict=True)]
     assert np.mean(shared) > 9
     np.testing.assert_array_equal(near.indices[:, 0], np.arange(150))
+
+
+def test_a_cache_of_compiled_code_that_cannot_be_written_is_copied(tmp_path: Path, monkeypatch) -> None:
+    from numba.core import config
+
+    (tmp_path / "umap").mkdir()
+    (tmp_path / "umap" / "layouts.nbi").write_bytes(b"compiled")
+    monkeypatch.setattr(config, "CACHE_DIR", str(tmp_path))
+    projection._writable_cache.cache_clear()
+    projection._writable_cache()
+    assert str(tmp_path) == config.CACHE_DIR, "one that can be written stays"
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    projection._writable_cache.cache_clear()
+    projection._writable_cache()
+    copy = Path(config.CACHE_DIR)
+    assert copy != tmp_path
+    assert (copy / "umap" / "layouts.nbi").read_bytes() == b"compiled"
+    projection._writable_cache.cache_clear()
