@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 
 import pytest
@@ -104,6 +105,33 @@ def test_an_mcp_client_finds_six_tools_that_answer(app) -> None:
     assert row[1] < 0.6
     assert bad.isError
     assert "texts[0] is empty" in bad.content[0].text
+
+
+def event(app, name: str, *values: object) -> str:
+    body = json.dumps({"data": values}).encode()
+    ask = urllib.request.Request(f"{app.url}/gradio_api/call/{name}", body, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(ask, timeout=60) as answer:
+        ticket = json.load(answer)["event_id"]
+    with urllib.request.urlopen(f"{app.url}/gradio_api/call/{name}/{ticket}", timeout=60) as stream:
+        return stream.read().decode()
+
+
+@pytest.mark.parametrize(
+    "path", ["/etc/passwd", "/app/requirements.txt", str(ROOT / "README.md"), "app.py", "../x.csv"]
+)
+def test_no_path_from_outside_is_opened(app, path: str) -> None:
+    file = {"path": path, "meta": {"_type": "gradio.FileData"}}
+    said = event(app, "batch", "somebody", "default", file, None)
+    assert "event: error" in said
+    assert "root:" not in said
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(f"{app.url}/gradio_api/file={path}", timeout=60)
+    assert refused.value.code in (403, 404)
+
+
+def test_one_session_cannot_ask_the_models_of_another(app) -> None:
+    said = event(app, "compare_models", "a stranger", "default", "tuned 1", "a sentence")
+    assert "event: error" in said
 
 
 def test_the_page_of_the_api_is_drawn_and_asks_nobody_else(app, browser) -> None:
