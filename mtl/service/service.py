@@ -33,7 +33,7 @@ from mtl.service.sessions import Session, SessionStore, Tuned
 from mtl.service.similarity import Similarity
 from mtl.service.tuning import TuneData, TuneRequest, policy, read_data, replayed, settings_of, start_run
 from mtl.settings import ROOT, Settings, on_zero_gpu
-from mtl.training import optimisation, verdict
+from mtl.training import memory, optimisation, verdict
 
 SWEEP_S = 5.0
 """So often sessions that are over are looked for."""
@@ -114,10 +114,14 @@ class Service:
         """Frees in the background what belongs to pages that left; `also` is called as often."""
 
         def work() -> None:
+            freed = 0
             while not self.readiness.closing:
                 time.sleep(SWEEP_S)
                 self.sessions.sweep()
                 also()
+                if self.sessions.n_freed > freed:
+                    freed = self.sessions.n_freed
+                    memory.give_back()
 
         thread = threading.Thread(target=work, name="sessions", daemon=True)
         thread.start()

@@ -69,6 +69,7 @@ class SessionStore:
     ttl_s      one that is not heard of for so long is freed
     grace_s    one whose pages were all closed is kept for so long
     max_models, max_bytes  tuned models of all sessions, and bytes of their weights
+    n_freed    sessions that were freed so far
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class SessionStore:
     ) -> None:
         self.ttl_s, self.grace_s, self.clock = ttl_s, grace_s, clock
         self.max_models, self.max_bytes, self.weigh = max_models, max_bytes, weigh
+        self.n_freed = 0
         self._sessions: dict[str, Session] = {}
         self._keys: dict[str, str] = {}
         self._lock = threading.RLock()
@@ -131,6 +133,7 @@ class SessionStore:
             now = self.clock()
             for session in [session for session in self._sessions.values() if self._over(session, now)]:
                 del self._sessions[session.key]
+                self.n_freed += 1
                 for page in session.pages:
                     self._keys.pop(page, None)
                 if session.run is not None:
