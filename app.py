@@ -17,23 +17,31 @@ from mtl.settings import from_environment, on_zero_gpu
 if on_zero_gpu():
     import spaces  # noqa: F401 - before torch, which it prepares for GPUs that come and go
 
+from starlette.middleware import Middleware
+
 from mtl.api.app import build_api
 from mtl.errors import MtlError
-from mtl.service.logs import write_logs
+from mtl.service.logs import adopt, write_logs
 from mtl.service.service import Service
 from mtl.ui.app import build_ui
 from mtl.ui.states import MOST_SESSIONS, forget_idle
-from mtl.ui.storage import storage_failed
+from mtl.ui.storage import BodyLimit, storage_failed
 from mtl.ui.theme import CSS, theme
 
 DRAIN_S, CLOSE_S = 3.0, 1.5
 """So long requests may take that were begun when the process was asked to end, and their connections after it."""
+
+KEEP_ALIVE_S = 130
+"""Longer than a load balancer in front waits (two minutes in assets/deploy/aws), which would meet closed ones."""
 
 logger = logging.getLogger("mtl")
 
 
 def main() -> int:
     """Serves until it is interrupted or told to end; 2 where a setting or the checkpoint is wrong."""
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
     try:
         settings = from_environment()
         write_logs(settings.log_format)
@@ -48,20 +56,22 @@ def main() -> int:
         footer_links=["api"],
         auth=("mtl", settings.page_password) if settings.page_password else None,
         max_file_size="64mb",
-        mcp_server=True,
+        mcp_server=not settings.page_password,  # its tools know no password
         state_session_capacity=MOST_SESSIONS,
         ssr_mode=False,
         run_history=False,
         show_error=False,
-        app_kwargs={"exception_handlers": {OSError: storage_failed}},
+        app_kwargs={
+            "exception_handlers": {OSError: storage_failed},
+            "middleware": [Middleware(BodyLimit, most=settings.max_body_bytes)],
+        },
         prevent_thread_lock=True,
     )
     app.mount("/api", build_api(service))
+    adopt("uvicorn", "uvicorn.error")
+    demo.server.config.timeout_keep_alive = KEEP_ALIVE_S
     gc.freeze()
     gc.enable()
-    ended = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ended.set())
     service.warm_up()  # after the page is there, or it would wait for UMAP to be compiled
     service.watch(partial(forget_idle, demo, service.sessions.is_open, settings.grace_s))
     ended.wait()

@@ -34,7 +34,9 @@ class Settings:
     api_key               what programs must send to /api/v1, several with commas between; empty: nothing
     rate_limit            of each client of /api/v1: "600/minute"; empty: none
     trusted_proxies       how many proxies stand before the app: the client is who the last but so many says it is
-    max_body_bytes        of a request to /api; max_request_s: until it is answered; max_waiting: requests at once
+    max_request_characters  of all texts of a request to /api
+    max_body_bytes        of any request but an upload
+    max_request_s, max_waiting  until a request to /api is answered; so many of them at once
     log_format            "text" for people, "json" for machines
     """
 
@@ -57,6 +59,7 @@ class Settings:
     api_key: str = field(default="", repr=False)
     rate_limit: str = ""
     trusted_proxies: int = 0
+    max_request_characters: int = 1_000_000
     max_body_bytes: int = 10_000_000
     max_request_s: int = 60
     max_waiting: int = 256

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -17,6 +16,18 @@ from mtl.errors import BusyError, MtlError, NotFoundError
 
 logger = logging.getLogger(__name__)
 
+CODES = {
+    401: "unauthorized",
+    404: "not_found",
+    405: "method_not_allowed",
+    408: "request_timeout",
+    413: "content_too_large",
+    422: "invalid_request",
+    429: "too_many_requests",
+    500: "internal_error",
+    503: "service_unavailable",
+}
+"""By status; the names that Python has for them differ from version to version."""
 TYPES = {401: "authentication_error", 429: "rate_limit_error"}
 SAID = 300
 """Characters of a sentence about somebody's input; what is longer is cut."""
@@ -31,7 +42,7 @@ def failed(
         "message": message,
         "type": kind,
         "param": param,
-        "code": HTTPStatus(status).name.lower(),
+        "code": CODES.get(status, "error"),
         "request_id": scope.get("state", {}).get("request_id", ""),
     }
     return JSONResponse({"error": said}, status, headers=dict(headers or {}))
@@ -81,6 +92,8 @@ def _first(error: RequestValidationError) -> tuple[str | None, str]:
         return None, f"The body is not JSON: {found.get('ctx', {}).get('error', 'it cannot be read')}."
     place = [str(part) for part in found["loc"][1:] if not _is_branch(part)]
     name = "".join(f"[{part}]" if part.isdecimal() else f".{part}" for part in place).lstrip(".")[:SAID]
+    if not name and found["type"] == "value_error":
+        return None, f"The body {str(found['msg']).removeprefix('Value error, ')[:SAID]}."
     if not name:
         return None, "The body is no JSON object; send one, with Content-Type: application/json."
     return name, f"{name}: {str(found['msg'])[:SAID]}."

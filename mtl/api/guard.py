@@ -29,6 +29,10 @@ logger = logging.getLogger("mtl.api")
 ASKED_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 BODY_S = 20.0
 """So long the body of a request may take to arrive."""
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+"""Any other word may stand for a method; figures have one name for all of them."""
+MOST_HELD = 20
+"""Bodies of the largest size that may be on their way at once, all clients together."""
 QUIET = ("/healthz", "/readyz", "/metrics")
 """Asked every few seconds by machines; not worth a line in the log where all is well."""
 FAULT = "A fault of the program; the log has more under this request id."
@@ -73,13 +77,14 @@ class Account:
     def _note(self, scope: Scope, status: int, seconds: float, state: dict[str, object]) -> None:
         found = scope.get("route")
         route = str(getattr(found, "path", "other"))
+        method = scope["method"] if scope["method"] in METHODS else "other"
         read = state.get("read")
         read = read if isinstance(read, dict) else {}
-        self.figures.add(scope["method"], route, status, seconds, read)
+        self.figures.add(method, route, status, seconds, read)
         told = {"request_id": state["request_id"], "ms": round(seconds * 1000, 1), "status": status, **read}
         level = logging.DEBUG if route in QUIET and status == 200 else logging.INFO
-        extra = {**told, "method": scope["method"], "route": route}
-        logger.log(level, "%s %s %d %.0f ms", scope["method"], route, status, seconds * 1000, extra=extra)
+        extra = {**told, "method": method, "route": route}
+        logger.log(level, "%s %s %d %.0f ms", method, route, status, seconds * 1000, extra=extra)
 
 
 class Gate:
@@ -90,6 +95,7 @@ class Gate:
         self.keys = [key.encode() for key in settings.api_keys]
         self.rate = parse(settings.rate_limit) if settings.rate_limit else None
         self.limiter = MovingWindowRateLimiter(MemoryStorage())
+        self.held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -119,7 +125,7 @@ class Gate:
         path = scope["path"][len(scope.get("root_path", "")) :]
         if path.startswith("/v1/") or path == "/metrics":
             scheme, _, key = headers.get("authorization", "").partition(" ")
-            sent = (key.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")).encode()
+            sent = (key.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")).encode("latin-1")
             if self.keys and not _is_one_of(sent, self.keys):
                 said = "The key is missing or wrong; send it as Authorization: Bearer KEY."
                 return failed(scope, 401, said, headers={"WWW-Authenticate": "Bearer"})
@@ -143,8 +149,15 @@ class Gate:
         return str(peer[0]) if peer else "unknown"
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes | Response:
-        parts, size = [], 0
+        parts: list[bytes] = []
         end = time.monotonic() + BODY_S
+        try:
+            return await self._gathered(scope, receive, parts, end)
+        finally:
+            self.held -= sum(map(len, parts))
+
+    async def _gathered(self, scope: Scope, receive: Receive, parts: list[bytes], end: float) -> bytes | Response:
+        size = 0
         while True:
             try:
                 message = await asyncio.wait_for(receive(), max(0.001, end - time.monotonic()))
@@ -155,6 +168,9 @@ class Gate:
                 return failed(scope, 400, "The client went away.")
             parts.append(message.get("body", b""))
             size += len(parts[-1])
+            self.held += len(parts[-1])
+            if self.held > MOST_HELD * self.settings.max_body_bytes:
+                return busy(scope, 503, "Too many large requests arrive at once; ask again in a moment.", 2)
             if size > self.settings.max_body_bytes:
                 return self._too_large(scope)
             if not message.get("more_body", False):

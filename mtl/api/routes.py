@@ -38,11 +38,13 @@ def build_routes(service: Service, **common: Any) -> APIRouter:
             body, n_texts, n_tokens = work()
             return orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY), n_texts, n_tokens
 
-        promised = asyncio.wrap_future(service.desk.take(written))
+        taken = service.desk.take(written)
+        promised = asyncio.wrap_future(taken)
         try:
             content, texts, tokens = await asyncio.wait_for(asyncio.shield(promised), service.settings.max_request_s)
         except (asyncio.TimeoutError, TimeoutError):
             promised.add_done_callback(lambda late: late.cancelled() or late.exception())
+            taken.cancel()  # nobody waits for it any more: what has not begun is not begun
             limit = service.settings.max_request_s
             raise BusyError(
                 f"This took more than {limit} seconds, which is the limit; send fewer texts, or ask again later.",

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, model_validator
 
 SENTENCE = "Maria Keller opened the new clinic in Oslo."
+MOST_FIELDS = 20
+
 VECTOR = [0.0412, -0.0718, 0.0091]
 
 Text = Annotated[StrictStr, Field(min_length=1, examples=[SENTENCE])]
-Texts = Annotated[list[Text], Field(min_length=1, examples=[[SENTENCE, "The match was cancelled."]])]
+Texts = Annotated[list[Text], Field(min_length=1, fail_fast=True, examples=[[SENTENCE, "The match was cancelled."]])]
 Model = Annotated[StrictStr, Field(description="Which model answers.", examples=["default"])]
 Names = Annotated[
-    list[StrictStr] | None,
+    Annotated[list[StrictStr], Field(fail_fast=True)] | None,
     Field(description="Names of tasks, as `/v1/tasks` lists them; all where it is left out.", examples=[["topic"]]),
 ]
 Truncated = Annotated[
@@ -22,7 +24,19 @@ Truncated = Annotated[
 ]
 
 
-class EmbeddingRequest(BaseModel):
+class Asked(BaseModel):
+    """A body with few fields: what is wrong with each of a million would take minutes to say."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def few_fields(cls, body: object) -> object:
+        """Refuses what no request looks like."""
+        if isinstance(body, dict) and len(body) > MOST_FIELDS:
+            raise ValueError(f"has {len(body):,} fields; no request has more than {MOST_FIELDS}")
+        return body
+
+
+class EmbeddingRequest(Asked):
     """As OpenAI's `POST /v1/embeddings`; what it does not know it passes over."""
 
     model: Model = "default"
@@ -34,7 +48,7 @@ class EmbeddingRequest(BaseModel):
     user: StrictStr | None = Field(None, description="Passed over.")
 
 
-class TextsRequest(BaseModel):
+class TextsRequest(Asked):
     """Texts to read."""
 
     model_config = ConfigDict(extra="forbid")
@@ -49,7 +63,7 @@ class AnalyzeRequest(TextsRequest):
     embeddings: StrictBool = Field(False, description="Whether the sentence vector comes along; it costs no pass.")
 
 
-class SimilarityRequest(BaseModel):
+class SimilarityRequest(Asked):
     """Two lists of texts."""
 
     model_config = ConfigDict(extra="forbid")
@@ -175,7 +189,7 @@ class Failure(BaseModel):
     message: str
     type: Literal["invalid_request_error", "authentication_error", "rate_limit_error", "server_error"]
     param: str | None = Field(None, description="The field that is wrong.")
-    code: str = Field(examples=["invalid_value"])
+    code: str = Field(examples=["invalid_request"])
     request_id: str = Field(description="As in the header X-Request-ID and in the log.")
 
 

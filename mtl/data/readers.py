@@ -11,26 +11,28 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from itertools import chain
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 from mtl.errors import DataError
 from mtl.tasks.base import Row
 from mtl.tasks.bio import is_tag
 
-if TYPE_CHECKING:
-    import pyarrow.parquet as pq
-
 MAX_PROBLEMS = 10
-MOST_UNPACKED = 256_000_000
-"""Bytes of a Parquet file that are unpacked; of a batch of its rows too."""
+MOST_UNPACKED = 100_000_000
+FEW_ROWS = 16
+"""Rows of a Parquet file that a stranger sent are unpacked so few at once, and in so many bytes: what its own footer
+says of its size may be a lie, and a cell may be repeated by reference."""
+MOST_OF_A_LINE = 10_000_000
+"""Bytes of a line of JSON; a cell of CSV has the same limit."""
 _MARK = re.compile(r"\[([^\[\]]+)\]\(([^()\s]+)\)")
 
 
 class Problems:
     """Gathers what is wrong with a file, ten lines of it, and raises them together."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, name: str, *, trusted: bool = True) -> None:
+        """`trusted`: whether the file is of the person's own machine, and may be as large as it is."""
+        self.name, self.trusted = name, trusted
         self.lines: list[str] = []
         self.count = 0
 
@@ -127,6 +129,9 @@ def _tsv(file: BinaryIO, problems: Problems) -> Iterator[Row]:
 
 def _jsonl(file: BinaryIO, problems: Problems) -> Iterator[Row]:
     for number, line in enumerate(_filled(file, problems), start=1):
+        if not problems.trusted and len(line) > MOST_OF_A_LINE:
+            problems.add(f"row {number}: has {len(line):,} characters; the limit is {MOST_OF_A_LINE:,}")
+            continue
         try:
             values = json.loads(line)
         except (ValueError, RecursionError) as error:
@@ -145,23 +150,17 @@ def _parquet(file: BinaryIO, problems: Problems) -> Iterator[Row]:
     number = 0
     try:
         table = pq.ParquetFile(file)
-        for batch in table.iter_batches(batch_size=_rows_at_once(table.metadata, problems)):
+        at_once = 4096 if problems.trusted else FEW_ROWS
+        for batch in table.iter_batches(batch_size=at_once):
+            if not problems.trusted and batch.nbytes > MOST_UNPACKED:
+                raise DataError(
+                    f"{problems.name}: is larger than {MOST_UNPACKED // 1_000_000} MB when unpacked; split it"
+                )
             for values in batch.to_pylist():
                 number += 1
                 yield Row(number, values)
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         raise DataError(f"{problems.name}: is no Parquet file, or one that cannot be read ({error})") from error
-
-
-def _rows_at_once(metadata: pq.FileMetaData, problems: Problems) -> int:
-    """How many rows are unpacked together: a cell may be as large as its chunk, and be repeated by reference."""
-    groups = [metadata.row_group(place) for place in range(metadata.num_row_groups)]
-    sizes: list[int] = [
-        group.column(c).total_uncompressed_size for group in groups for c in range(metadata.num_columns)
-    ]
-    if sum(sizes) > MOST_UNPACKED:
-        raise DataError(f"{problems.name}: is larger than {MOST_UNPACKED // 1_000_000} MB when unpacked; split it")
-    return max(1, min(4096, MOST_UNPACKED // max(1, *sizes, 1)))
 
 
 def _conll(file: BinaryIO, problems: Problems) -> Iterator[Row]:

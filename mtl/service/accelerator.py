@@ -6,6 +6,7 @@ changes in place are lost, and only a file tells it to stop. So both take and gi
 
 from __future__ import annotations
 
+import logging
 import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ from pathlib import Path
 from torch import Tensor
 
 from mtl.data.batches import Source
+from mtl.errors import MtlError, SessionError
 from mtl.inference.predictor import Predictor
 from mtl.model.precision import device_of
 from mtl.tasks import Task
@@ -23,6 +25,8 @@ from mtl.training.config import TrainConfig
 from mtl.training.events import RunEvent
 from mtl.training.trainer import train
 from mtl.types import Analysis
+
+logger = logging.getLogger(__name__)
 
 STEP = 1024
 """Texts between two reports of progress."""
@@ -115,10 +119,18 @@ class Accelerator:
         with tempfile.TemporaryDirectory(prefix="mtl-run-") as folder:
             stop = Path(folder) / "stop"
             seconds = min(job.seconds, run_seconds(job) - GPU_START_S / 3)
-            for event in self._train(replace(job, seconds=seconds, stop=stop)):
-                yield event
-                if should_stop():
-                    stop.touch()
+            try:
+                for event in self._train(replace(job, seconds=seconds, stop=stop)):
+                    yield event
+                    if should_stop():
+                        stop.touch()
+            except MtlError:
+                raise
+            except Exception as error:  # a quota that is used up, an error of the other process
+                logger.exception("the run in the process with the GPU ended")
+                raise SessionError(
+                    f"The GPU did not end the run ({error}); try again later, or fewer steps."
+                ) from error
 
     def read(
         self,

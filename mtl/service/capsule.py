@@ -29,8 +29,8 @@ SETTINGS_FILE = "settings.json"
 MOST_SETTINGS = 1_000_000
 """Bytes of the settings of a zip that are read."""
 
-MOST_FILES = 1000
-"""Of a zip; a capsule has about twenty."""
+MOST_LISTED = 100_000
+"""Bytes of the list of files of a zip; that of a capsule, of about twenty files, has two thousand."""
 END_OF_ZIP = 22
 
 README = """# {name}
@@ -116,7 +116,7 @@ def read_request(path: str | Path) -> TuneRequest:
 def _settings(path: Path) -> Mapping[str, object]:
     try:
         if path.suffix.lower() == ".zip":
-            if _n_files(path) > MOST_FILES:
+            if _listing(path) > MOST_LISTED:
                 raise zipfile.BadZipFile("too many files")
             with zipfile.ZipFile(path) as archive, archive.open(SETTINGS_FILE) as file:
                 text = file.read(MOST_SETTINGS)
@@ -130,13 +130,15 @@ def _settings(path: Path) -> Mapping[str, object]:
     return values
 
 
-def _n_files(path: Path) -> int:
-    """How many files a zip says that it holds, from its last bytes: `zipfile` would make an object of each."""
+def _listing(path: Path) -> int:
+    """Bytes of the list of files that a zip ends with: `zipfile` reads all of it, and makes an object of each file."""
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - END_OF_ZIP - 65_535))
         tail = file.read()
     end = tail.rfind(b"PK\x05\x06")
-    return int.from_bytes(tail[end + 10 : end + 12], "little") if end >= 0 else 0
+    if end < 0 or b"PK\x06\x07" in tail:  # no zip, or one of those that are larger than a capsule can be
+        return MOST_LISTED + 1
+    return int.from_bytes(tail[end + 12 : end + 16], "little")
 
 
 def curves(run: RunRecord) -> str:

@@ -6,6 +6,7 @@ import secrets
 import shutil
 import threading
 import time
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -21,7 +22,7 @@ def place_for(name: str) -> Path:
     """Where a file of that name may be written; what is old or too much is deleted first, oldest first."""
     with _LOCK:
         folders = sorted(_root().iterdir(), key=lambda folder: folder.stat().st_mtime)
-        sizes = [sum(file.stat().st_size for file in folder.iterdir()) for folder in folders]
+        sizes = [_size(folder) for folder in folders]
         total, now = sum(sizes), time.time()
         for folder, size in zip(folders, sizes, strict=True):
             if total > MOST_BYTES or now - folder.stat().st_mtime > KEPT_S:
@@ -30,6 +31,15 @@ def place_for(name: str) -> Path:
         folder = _root() / secrets.token_urlsafe(16)
         folder.mkdir()
         return folder / name
+
+
+def _size(folder: Path) -> int:
+    """Bytes of all that lies in it; what is written or removed at this moment may or may not count."""
+    total = 0
+    for file in folder.rglob("*"):
+        with suppress(OSError):
+            total += file.stat().st_size
+    return total
 
 
 @lru_cache(maxsize=1)

@@ -29,8 +29,8 @@ MOST_CORRECTIONS = 1000
 """Texts that one session corrects."""
 MOST_CHARACTERS = 20_000_000
 """Of the corrected texts of all sessions together."""
-SHELF_TABLES = 5
-"""Largest labelled tables that are kept for all pages together."""
+SHELF_BYTES = 300_000_000
+"""Of the labelled tables that are kept for all pages together."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,11 @@ class Batch:
     preview: tuple[str, ...]
     rows: tuple[Mapping[str, object], ...]
     n_errors: int
+
+    @property
+    def weight(self) -> int:
+        """About how many bytes it takes."""
+        return sum(100 + tables.weight(cell) for row in self.rows for cell in row.values())
 
     def write(self, ending: str) -> Path:
         """The table as a file for download: `.csv`, `.jsonl` or `.parquet`.
@@ -62,7 +67,7 @@ class Labelling:
 
     def __init__(self, models: Models, corpora: Corpora, sessions: SessionStore, settings: Settings) -> None:
         self.models, self.corpora, self.sessions, self.settings = models, corpora, sessions, settings
-        self.shelf: Shelf[Batch] = Shelf(SHELF_TABLES * settings.max_points)
+        self.shelf: Shelf[Batch] = Shelf(SHELF_BYTES)
 
     def analyze(self, key: str, model: str, text: str) -> Analysis:
         """Every single-text task on one text, in one pass."""

@@ -23,10 +23,10 @@ from mtl.tasks import Task
 from mtl.types import Analysis, LabelScores
 
 Dims = Literal[2, 3]
-STEP = 1024
-"""Texts between two reports of progress."""
-SHELF_MAPS = 5
-"""Largest maps that are kept for all pages together; small ones are many more."""
+SHELF_BYTES = 500_000_000
+"""Of the maps that are kept for all pages together."""
+BYTES_OF_A_POINT = 4_000
+"""Its vector, its place and what the tasks say of it."""
 MEANT = 20
 """Points that a search by meaning marks, where no text holds the words."""
 
@@ -65,8 +65,10 @@ class MapView:
 
     @property
     def weight(self) -> int:
-        """How many sentences it holds."""
-        return len(self.points.analyses) * (2 if self.other else 1)
+        """About how many bytes it takes."""
+        corpus = self.points.corpus
+        words = sum(map(len, corpus.texts)) + sum(len(cell) for column in corpus.columns.values() for cell in column)
+        return words + len(corpus.texts) * BYTES_OF_A_POINT * (2 if self.other else 1)
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ class Maps:
 
     def __init__(self, models: Models, corpora: Corpora, settings: Settings) -> None:
         self.models, self.corpora, self.settings = models, corpora, settings
-        self.shelf: Shelf[MapView] = Shelf(SHELF_MAPS * settings.max_points)
+        self.shelf: Shelf[MapView] = Shelf(SHELF_BYTES)
         self._reading, self._refining = threading.Lock(), threading.Lock()
 
     def read(
@@ -138,10 +140,10 @@ class Maps:
         order = np.argsort(-(points.vectors @ found.vector), kind="stable")
         return Found(tuple(order[:MEANT].tolist()), by_meaning=True)
 
-    def keep(self, view: MapView) -> str:
+    def keep(self, view: MapView, owner: str) -> str:
         """Puts what a page shows on the shelf; the sample map, which all pages share, weighs next to nothing there."""
         shared = view.other is None and view.points.corpus.texts is self.corpora.sample.texts
-        return self.shelf.put(view, 1 if shared else view.weight)
+        return self.shelf.put(view, 1000 if shared else view.weight, owner=owner)
 
     def samples(self) -> MapPoints:
         """The sample map, made once, also when several ask at the same time."""

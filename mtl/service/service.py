@@ -5,6 +5,7 @@ The shipped model is shared and never changed; a tuned model belongs to the sess
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -34,6 +35,8 @@ from mtl.service.similarity import Similarity
 from mtl.service.tuning import TuneData, TuneRequest, policy, read_data, replayed, settings_of, start_run
 from mtl.settings import ROOT, Settings, on_zero_gpu
 from mtl.training import memory, optimisation, verdict
+
+logger = logging.getLogger(__name__)
 
 SWEEP_S = 5.0
 """So often sessions that are over are looked for."""
@@ -83,8 +86,14 @@ class Service:
         self.maps = Maps(self.models, self.corpora, settings)
         self.labelling = Labelling(self.models, self.corpora, self.sessions, settings)
         self.replay = Replay(settings.samples)
+        self.sessions.freed = self._drop_shelves
         self.guard = Guard(self.corpora)
         self.slot = TrainingSlot()
+
+    def _drop_shelves(self, key: str) -> None:
+        """What a session that is over had drawn or labelled holds its texts."""
+        self.maps.shelf.drop_all(key)
+        self.labelling.shelf.drop_all(key)
 
     def warm_up(self) -> threading.Thread:
         """Does in the background what a first click would wait for: the sample map, which has UMAP compiled, the
@@ -117,8 +126,11 @@ class Service:
             freed = 0
             while not self.readiness.closing:
                 time.sleep(SWEEP_S)
-                self.sessions.sweep()
-                also()
+                try:
+                    self.sessions.sweep()
+                    also()
+                except Exception:
+                    logger.exception("what was left behind could not be freed; it is tried again")
                 if self.sessions.n_freed > freed:
                     freed = self.sessions.n_freed
                     memory.give_back()
@@ -165,7 +177,8 @@ class Service:
             """The session has its model first, and then what it cost the old tasks."""
             predictor.share_encoder(base)  # where it was frozen: a model more is then a head more
             predictor.meta = {**predictor.meta, "provenance": {**_origin(base), "tuned": told}}
-            self.sessions.add_model(session, name, predictor)
+            if not self.sessions.add_model(session, name, predictor):
+                return
             again = equivalent(request, data, self._folder(model))
             found = self.guard.aftermath(base, predictor, data)
             rows = None if request.held else request.path

@@ -129,6 +129,10 @@ class Serving:
         """Texts within the limits, without lone surrogates."""
         clean = [without_surrogates(text) for text in texts]
         names = [f"{name}[{place}]" for place in range(len(clean))]
+        total = sum(map(len, clean))
+        if total > self.settings.max_request_characters:
+            limit = self.settings.max_request_characters
+            raise SessionError(f"{name} has {total:,} characters together; the limit is {limit:,}. Ask in parts.")
         return checked(clean, self.settings, what=names, list_name=name)
 
     def _read(self, texts: Sequence[str], tasks: Collection[str] | None) -> Read:

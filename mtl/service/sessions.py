@@ -24,6 +24,10 @@ Clock = Callable[[], float]
 
 MOST_OF_A_KEY = 64
 """Characters."""
+MOST_SESSIONS = 10_000
+"""Beyond, the one unseen for longest goes, those with a run or a model last."""
+SWEEP_S = 1.0
+"""A visit looks for sessions that are over no more often."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ class SessionStore:
     ttl_s      one that is not heard of for so long is freed
     grace_s    one whose pages were all closed is kept for so long
     max_models, max_bytes  tuned models of all sessions, and bytes of their weights
-    n_freed    sessions that were freed so far
+    n_freed    sessions that were freed so far; freed: called with the key of each
     """
 
     def __init__(
@@ -85,6 +89,8 @@ class SessionStore:
         self.ttl_s, self.grace_s, self.clock = ttl_s, grace_s, clock
         self.max_models, self.max_bytes, self.weigh = max_models, max_bytes, weigh
         self.n_freed = 0
+        self.freed: Callable[[str], object] = lambda _: None
+        self._swept = float("-inf")
         self._sessions: dict[str, Session] = {}
         self._keys: dict[str, str] = {}
         self._lock = threading.RLock()
@@ -102,9 +108,16 @@ class SessionStore:
         if not key or len(key) > MOST_OF_A_KEY:
             raise SessionError("This page has no session; reload it.")
         with self._lock:
-            self.sweep()
-            session = self._sessions.setdefault(key, Session(key, self.clock()))
-            session.seen = self.clock()
+            now = self.clock()
+            if now - self._swept >= SWEEP_S or key not in self._sessions:
+                self.sweep()
+            if key not in self._sessions and len(self._sessions) >= MOST_SESSIONS:
+                self._free(min(self._sessions.values(), key=lambda s: (bool(s.models or s.run), s.seen)))
+            session = self._sessions.setdefault(key, Session(key, now))
+            if self._over(session, now):
+                self._free(session)
+                session = self._sessions.setdefault(key, Session(key, now))
+            session.seen = now
             return session
 
     def arrived(self, key: str, page: str) -> None:
@@ -130,14 +143,18 @@ class SessionStore:
     def sweep(self) -> None:
         """Frees the sessions that are over: their runs stop, their models go."""
         with self._lock:
-            now = self.clock()
+            now = self._swept = self.clock()
             for session in [session for session in self._sessions.values() if self._over(session, now)]:
-                del self._sessions[session.key]
-                self.n_freed += 1
-                for page in session.pages:
-                    self._keys.pop(page, None)
-                if session.run is not None:
-                    session.run.stop()
+                self._free(session)
+
+    def _free(self, session: Session) -> None:
+        del self._sessions[session.key]
+        self.n_freed += 1
+        for page in session.pages:
+            self._keys.pop(page, None)
+        if session.run is not None:
+            session.run.stop()
+        self.freed(session.key)
 
     def _over(self, session: Session, now: float) -> bool:
         silent = now - session.seen
@@ -160,9 +177,12 @@ class SessionStore:
         """Of their weights."""
         return sum(self.weigh(model) for session in self.all() for model in list(session.models.values()))
 
-    def add_model(self, session: Session, name: str, predictor: Predictor) -> None:
-        """Gives a session a model; beyond the limits the session unseen for longest loses its oldest, until it fits."""
+    def add_model(self, session: Session, name: str, predictor: Predictor) -> bool:
+        """Gives a session a model; beyond the limits the session unseen for longest loses its oldest, until it fits.
+        False where the session was freed meanwhile."""
         with self._lock:
+            if self._sessions.get(session.key) is not session:
+                return False
             weight = self.weigh(predictor)
             while (n := self.n_models()) and (n >= self.max_models or self.n_bytes() + weight > self.max_bytes):
                 stalest = min((s for s in self._sessions.values() if s.models), key=lambda s: s.seen)
@@ -170,3 +190,4 @@ class SessionStore:
                 del stalest.models[oldest]
                 stalest.tuned.pop(oldest, None)
             session.models[name] = predictor
+            return True

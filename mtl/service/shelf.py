@@ -18,15 +18,18 @@ class Shelf(Generic[T]):
     def __init__(self, most: int) -> None:
         self.most = most
         self._values: OrderedDict[str, tuple[T, int]] = OrderedDict()
+        self._owners: dict[str, str] = {}
         self._lock = threading.Lock()
 
-    def put(self, value: T, weight: int) -> str:
-        """A ticket that cannot be guessed; the newest value is kept whatever it weighs."""
+    def put(self, value: T, weight: int, *, owner: str = "") -> str:
+        """A ticket that cannot be guessed; the newest value is kept whatever it weighs. `owner`: a session's key."""
         ticket = secrets.token_urlsafe(12)
         with self._lock:
             self._values[ticket] = (value, weight)
+            self._owners[ticket] = owner
             while len(self._values) > 1 and sum(w for _, w in self._values.values()) > self.most:
-                self._values.popitem(last=False)
+                gone, _ = self._values.popitem(last=False)
+                del self._owners[gone]
         return ticket
 
     def get(self, ticket: str) -> T:
@@ -45,3 +48,13 @@ class Shelf(Generic[T]):
         """Puts a value away that nobody needs any more."""
         with self._lock:
             self._values.pop(ticket, None)
+            self._owners.pop(ticket, None)
+
+    def owner(self, ticket: str) -> str:
+        """Whose a value is."""
+        return self._owners.get(ticket, "")
+
+    def drop_all(self, owner: str) -> None:
+        """Puts away everything of a session that is over."""
+        for ticket in [ticket for ticket, whose in list(self._owners.items()) if whose == owner]:
+            self.drop(ticket)

@@ -24,6 +24,10 @@ TABS = (
 )
 
 
+PING_S = 30
+"""So often an open page says that it is; browsers let those in the background do so once a minute."""
+
+
 def build_ui(service: Service) -> gr.Blocks:
     """The whole page; examples are answered while it is built."""
     with gr.Blocks(
@@ -47,6 +51,12 @@ def build_ui(service: Service) -> gr.Blocks:
             """A page was closed: its session has a while to come back."""
             service.sessions.gone(str(request.session_hash))
 
+        def ping(key: str, request: gr.Request) -> None:
+            """A page is still open, also where its connection broke in between."""
+            if key:
+                service.sessions.arrived(key, str(request.session_hash))
+
+        gr.Timer(PING_S).tick(ping, session, None, api_name=False, queue=False, show_progress="hidden")
         ready = demo.load(welcome, session, session, api_name=False, queue=False)
         demo.unload(leave)
         context = Context(service, session, model, ready, Links())

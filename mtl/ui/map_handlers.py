@@ -59,22 +59,23 @@ class MapHandlers:
         n_dims: Dims = 2 if dims == FLAT else 3
         first = self.maps.read(key, model, texts, on_progress=lambda share: progress(share, desc="Reading"))
         if n_dims == 2:
-            early = self._shown(MapView(first), colour, map_note(first, "UMAP follows …"))
+            early = self._shown(key, MapView(first), colour, map_note(first, "UMAP follows …"))
             yield early
             self.maps.shelf.drop(str(early[TICKET]))
         final = self.maps.refine(first, n_dims)
         if not other or other == NO_OTHER:
-            yield self._shown(MapView(final), colour, map_note(final))
+            yield self._shown(key, MapView(final), colour, map_note(final))
             return
         second = self.maps.refine(self.maps.read(key, other, texts), n_dims)
         view, kept = regions.side_by_side(final, second)
         note = f"{map_note(final)} By **{other}** sentences keep {kept:.0%} of their nearest ones."
-        yield self._shown(view, regions.KEPT, note)
+        yield self._shown(key, view, regions.KEPT, note)
 
     def cluster(self, ticket: str | None) -> Shown:
         """Groups of the map as a colour."""
         view = regions.clustered(self._view(ticket))
-        return self._shown(view, regions.CLUSTER, f"{map_note(view.points)} {cluster_note(view.points)}")
+        owner = self.maps.shelf.owner(str(ticket))
+        return self._shown(owner, view, regions.CLUSTER, f"{map_note(view.points)} {cluster_note(view.points)}")
 
     def recolour(self, ticket: str | None, marked: Sequence[int], colour: str | None) -> Shown:
         """The same map in other colours."""
@@ -128,11 +129,11 @@ class MapHandlers:
             raise SessionError("There is no map yet; draw one first.")
         return self.maps.shelf.get(ticket)
 
-    def _shown(self, view: MapView, colour: str | None, note: str) -> Shown:
+    def _shown(self, owner: str, view: MapView, colour: str | None, note: str) -> Shown:
         """Both figures, the note, the choice of colours, the ticket, nothing marked, and no report yet."""
         columns = list(view.points.corpus.columns)
         chosen = colour if colour in columns else next(iter(columns), None)
-        ticket = self.maps.keep(view)
+        ticket = self.maps.keep(view, owner)
         figures = self._figures(view, (), chosen)
         hint = HINT if view.points.points.shape[1] == 2 else HINT_3D
         return *figures, note, gr.update(choices=columns, value=chosen), ticket, [], hint

@@ -7,6 +7,7 @@ import json
 import logging
 import threading
 import time
+import tracemalloc
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -33,7 +34,7 @@ def test_a_body_beyond_the_limit_is_refused_declared_or_not(make_client, declare
     content = body if declared else iter([body[:500], body[500:]])
     answer = client.post("/v1/analyze", content=content, headers={"Content-Type": "application/json"})
     assert answer.status_code == 413
-    assert error_of(answer)["code"] == "request_entity_too_large"
+    assert error_of(answer)["code"] == "content_too_large"
     assert "1,000 bytes" in error_of(answer)["message"]
 
 
@@ -44,6 +45,49 @@ def test_what_is_no_json_of_ours_is_unprocessable(client: TestClient, body: byte
     answer = client.post("/v1/analyze", content=body, headers={"Content-Type": "application/json"})
     assert answer.status_code == 422
     assert error_of(answer)["type"] == "invalid_request_error"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"input": [1] * 300_000},
+        {"texts": [None] * 300_000},
+        {"texts": ["a"], "tasks": [1] * 300_000},
+        {**{f"field {i}": 1 for i in range(100_000)}, "texts": ["a"]},
+    ],
+)
+def test_a_million_mistakes_are_answered_as_one(client: TestClient, body: dict[str, object]) -> None:
+    route = "embeddings" if "input" in body else "analyze"
+    content = json.dumps(body).encode()
+    tracemalloc.start()
+    answer = client.post(f"/v1/{route}", content=content, headers={"Content-Type": "application/json"})
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert answer.status_code == 422
+    assert len(answer.content) < 1000
+    assert most < 40 * len(content), "memory grows with the body, not with its mistakes"
+
+
+def test_a_method_that_there_is_not_has_no_name_of_its_own_in_the_figures(client: TestClient) -> None:
+    client.request("ZEBRA", "/v1/analyze")
+    assert "ZEBRA" not in client.get("/metrics").text
+    assert 'method="other"' in client.get("/metrics").text
+
+
+def test_bodies_on_their_way_are_bounded_together(make_client, monkeypatch) -> None:
+    client = make_client(max_body_bytes=1000)
+    monkeypatch.setattr(guard, "MOST_HELD", 0)
+    answer = client.post("/v1/analyze", json=BODY)
+    assert answer.status_code == 503
+    assert "retry-after" in answer.headers
+    monkeypatch.undo()
+    assert client.post("/v1/analyze", json=BODY).status_code == 200
+
+
+def test_all_texts_together_have_a_limit(make_client) -> None:
+    answer = make_client(max_request_characters=10).post("/v1/analyze", json={"texts": ["123456", "123456"]})
+    assert answer.status_code == 422
+    assert "texts has 12 characters together; the limit is 10" in error_of(answer)["message"]
 
 
 def test_without_a_key_the_verbs_and_figures_are_closed_and_health_is_open(make_client) -> None:
@@ -113,7 +157,7 @@ def test_a_fault_of_the_program_has_the_one_shape_and_a_line_in_the_log(
         "message": guard.FAULT,
         "type": "server_error",
         "param": None,
-        "code": "internal_server_error",
+        "code": "internal_error",
         "request_id": "abc",
     }
     faults = [record for record in caplog.records if record.exc_info]

@@ -136,6 +136,15 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 """
 
 
+def _varint(number: int) -> bytes:
+    """As Parquet's footer writes a whole number."""
+    number, out = number << 1, bytearray()
+    while number > 127:
+        out.append(number & 127 | 128)
+        number >>= 7
+    return bytes([*out, number])
+
+
 def bombs(folder: Path) -> Iterator[tuple[Path, str]]:
     """Files of at most a few megabytes that would be large, or deep, and what is said of them."""
     packed = folder / "zeros.csv.gz"
@@ -153,10 +162,36 @@ def bombs(folder: Path) -> Iterator[tuple[Path, str]]:
     yield repeated, "larger than 100 MB"
     cells = folder / "cells.parquet"
     pq.write_table(pa.table({"text": ["x" * 1_000_000] * 400}), cells, compression="zstd", use_dictionary=False)
-    yield cells, "larger than 256 MB"
+    yield cells, "larger than 100 MB"
+    liar = folder / "liar.parquet"  # its footer says that it is small
+    cell = pa.DictionaryArray.from_arrays(pa.array([0] * 5000, pa.int32()), pa.array(["x" * 20_000_000]))
+    pq.write_table(pa.table({"text": cell}), liar, compression="zstd")
+    size = pq.ParquetFile(liar).metadata.row_group(0).column(0).total_uncompressed_size
+    assert size > 10_000_000
+    whole = liar.read_bytes()
+    lied = whole.replace(_varint(size), _varint(100 + (1 << 21)).ljust(len(_varint(size)), b"\x00"))
+    assert lied != whole
+    assert pq.ParquetFile(pa.BufferReader(lied)).metadata.row_group(0).column(0).total_uncompressed_size < size
+    liar.write_bytes(lied)
+    yield liar, "larger than 100 MB"
+    nested = folder / "nested.jsonl"
+    nested.write_bytes((b'{"text": "a", "x": [' + b"[]," * 3_000_000 + b"[]]}\n") * 2)
+    yield nested, "larger than 100 MB"
+    line = folder / "line.jsonl"
+    line.write_bytes(b'{"text": "a", "x": [' + b"[]," * 4_000_000 + b"[]]}\n")
+    yield line, "the limit is 10,000,000"
     wide = folder / "wide.csv"
     wide.write_bytes(b"text\n" + b'"' + b"x" * 20_000_000 + b'"\n')
     yield wide, "field larger than"
+    hidden = folder / "hidden.zip"  # says that it has one file
+    with zipfile.ZipFile(hidden, "w") as archive:
+        for number in range(5000):
+            archive.writestr(f"{number}", "")
+    whole = bytearray(hidden.read_bytes())
+    end = whole.rfind(b"PK\x05\x06")
+    whole[end + 8 : end + 12] = b"\x01\x00\x01\x00"
+    hidden.write_bytes(whole)
+    yield hidden, "holds no settings.json"
     many = folder / "many.zip"
     with zipfile.ZipFile(many, "w") as archive:
         for number in range(5000):
@@ -185,7 +220,7 @@ def test_a_zip_of_more_files_than_a_capsule_has_is_refused(tmp_path: Path) -> No
     path = tmp_path / "many.zip"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("settings.json", "{}")
-        for number in range(1000):
+        for number in range(3000):
             archive.writestr(str(number), "")
     with pytest.raises(SessionError, match="holds no settings"):
         read_request(path)

@@ -89,7 +89,8 @@ def test_drift_is_the_share_of_neighbours_that_stay(points: MapPoints) -> None:
     assert mean == 1
     assert view.other is not None
     assert view.points.corpus.columns[regions.KEPT] == view.other.corpus.columns[regions.KEPT] == ("1.00",) * 4
-    assert (view.weight, MapView(points).weight) == (8, 4)
+    assert MapView(points).weight > 4 * 4000
+    assert view.weight - MapView(points).weight >= 4 * 4000, "the second model counts too"
     other = replace(points, corpus=replace(points.corpus, texts=("a", "b", "c", "d")))
     with pytest.raises(SessionError, match="not of the same sentences"):
         regions.drift(points, other)

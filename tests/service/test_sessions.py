@@ -136,3 +136,30 @@ def test_one_that_still_asks_is_not_gone(store: SessionStore, clock: Clock) -> N
 def test_a_page_that_nobody_knows_may_leave(store: SessionStore) -> None:
     store.gone("never seen")
     assert store.all() == []
+
+
+def test_there_are_never_more_sessions_than_the_limit(store: SessionStore, clock: Clock, monkeypatch) -> None:
+    monkeypatch.setattr("mtl.service.sessions.MOST_SESSIONS", 3)
+    store.add_model(store.get("with a model"), "m", 1)
+    for place, key in enumerate("abcd"):
+        clock.now = place
+        store.get(key)
+    assert [session.key for session in store.all()] == ["with a model", "c", "d"]
+
+
+def test_a_model_of_a_session_that_is_over_takes_no_room(store: SessionStore, clock: Clock) -> None:
+    over = store.get("over")
+    clock.now = 101
+    living = store.get("living")
+    assert store.add_model(living, "m", 100)
+    assert not store.add_model(over, "late", 100)
+    assert list(living.models) == ["m"]
+
+
+def test_whoever_keeps_things_of_sessions_hears_when_they_are_over(store: SessionStore, clock: Clock) -> None:
+    heard: list[str] = []
+    store.freed = heard.append
+    store.get("a")
+    clock.now = 101
+    store.sweep()
+    assert (heard, store.n_freed) == (["a"], 1)

@@ -26,3 +26,13 @@ def test_the_newest_is_kept_whatever_it_weighs_and_what_is_dropped_is_gone() -> 
     shelf.drop("never there")
     with pytest.raises(SessionError, match="put away"):
         shelf.get(ticket)
+
+
+def test_what_a_session_put_there_goes_with_it() -> None:
+    shelf: Shelf[str] = Shelf(10)
+    mine, theirs = shelf.put("a", 1, owner="me"), shelf.put("b", 1, owner="them")
+    assert (shelf.owner(mine), shelf.owner("none")) == ("me", "")
+    shelf.drop_all("me")
+    assert shelf.get(theirs) == "b"
+    with pytest.raises(SessionError, match="put away"):
+        shelf.get(mine)
