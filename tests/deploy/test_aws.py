@@ -84,7 +84,6 @@ def test_the_stack_comes_up_whole(mock: object, password: str, resources: dict[s
     (family,) = ecs.list_task_definitions()["taskDefinitionArns"]
     task = ecs.describe_task_definition(taskDefinition=family)["taskDefinition"]
     (container,) = task["containerDefinitions"]
-    assert (task["cpu"], task["memory"]) == ("2048", "8192")
     assert container["image"] == f"123456789012.dkr.ecr.{ZONE}.amazonaws.com/mtl:latest"
     secrets = {one["name"] for one in container["secrets"]}
     assert secrets == {"MTL_API_KEY"} | ({"MTL_PAGE_PASSWORD"} if password == "yes" else set())
