@@ -85,7 +85,7 @@ def test_the_stack_comes_up_whole(mock: object, password: str, resources: dict[s
     task = ecs.describe_task_definition(taskDefinition=family)["taskDefinition"]
     (container,) = task["containerDefinitions"]
     assert container["image"] == f"123456789012.dkr.ecr.{ZONE}.amazonaws.com/mtl:latest"
-    secrets = {one["name"] for one in container["secrets"]}
+    secrets = {one["name"] for one in container["secrets"] if one}  # moto leaves a hole
     assert secrets == {"MTL_API_KEY"} | ({"MTL_PAGE_PASSWORD"} if password == "yes" else set())
 
 
