@@ -23,6 +23,7 @@ from mtl.api.app import build_api
 from mtl.errors import MtlError
 from mtl.service.logs import adopt, write_logs
 from mtl.service.service import Service
+from mtl.training.memory import few_arenas
 from mtl.ui.app import build_ui
 from mtl.ui.states import MOST_SESSIONS, forget_idle
 from mtl.ui.storage import BodyLimit, storage_failed
@@ -45,6 +46,7 @@ def main() -> int:
     try:
         settings = from_environment()
         write_logs(settings.log_format)
+        few_arenas()
         service = Service(settings)
     except MtlError as error:
         sys.stderr.write(f"error: {error}\n")

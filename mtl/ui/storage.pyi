@@ -21,8 +21,6 @@ MOST_OF_AN_UPLOAD = 130_000_000
 LEAST_FREE = 300_000_000
 """Bytes that uploads leave free on the disk: what the app itself writes has room then."""
 
-from gradio.events import Dependency
-
 class Upload(gr.File):  # type: ignore[misc]
     """A field for a file of the person's own. Gradio's would also fetch whatever address a program sends it."""
 
@@ -38,12 +36,14 @@ class Upload(gr.File):  # type: ignore[misc]
             raise gr.Error("Upload the file itself; addresses are not fetched.", print_exception=False)
         moved: str | None = await super().async_move_resource_to_block_cache(url_or_file_path)
         return moved
-    from typing import Callable, Literal, Sequence, Any, TYPE_CHECKING
+    from collections.abc import Callable, Sequence
+    from typing import TYPE_CHECKING, Any, Literal
+
     from gradio.blocks import Block
+
     if TYPE_CHECKING:
         from gradio.components import Timer
         from gradio.components.base import Component
-
 
 class BodyLimit:
     """ASGI, outermost: 413 for a body that is too large, 507 for an upload that the disk has no room for."""
@@ -87,15 +87,12 @@ class BodyLimit:
             if not answered:
                 await too_large(scope, receive, send)
 
-
 class _TooLargeError(Exception):
     """Ends the reading of a body."""
-
 
 def _has_room() -> bool:
     folder = page_files()
     return shutil.disk_usage(folder if folder.is_dir() else folder.parent).free > LEAST_FREE
-
 
 async def storage_failed(_: Request, error: Exception) -> JSONResponse:
     """507 where there is no room; any other fault of a file goes on as it came."""

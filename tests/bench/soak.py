@@ -1,7 +1,7 @@
 """20,000 requests and 50 fine-tuning runs, half of them abandoned: `python tests/bench/soak.py [REQUESTS RUNS]`.
 
 Every run has a session of its own; half are watched to their end, half are left after some steps. Memory is read after
-the warm-up (the first tenth of everything) and at the end, when all grace is over. Writes assets/results/soak.json.
+the warm-up (the first fifth of everything) and at the end, when all grace is over. Writes assets/results/soak.json.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ async def part(
 
 def main(n_requests: int, n_runs: int) -> dict[str, object]:
     tally, problems = Tally(), []
-    few, first = n_requests // 10, max(4, n_runs // 10)
+    few, first = n_requests // 5, max(6, n_runs // 5 // 6 * 6 + 6)  # each kind of run, watched and abandoned
     settings = {"MTL_SESSION_TTL_S": str(GRACE_S), "MTL_GRACE_S": str(GRACE_S)}
     with tempfile.TemporaryDirectory() as folder, started(Path(folder) / "log", **settings) as (url, process):
         time.sleep(20)
