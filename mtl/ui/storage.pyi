@@ -36,11 +36,8 @@ class Upload(gr.File):  # type: ignore[misc]
             raise gr.Error("Upload the file itself; addresses are not fetched.", print_exception=False)
         moved: str | None = await super().async_move_resource_to_block_cache(url_or_file_path)
         return moved
-    from collections.abc import Callable, Sequence
-    from typing import TYPE_CHECKING, Any, Literal
-
+    from typing import Callable, Literal, Sequence, Any, TYPE_CHECKING
     from gradio.blocks import Block
-
     if TYPE_CHECKING:
         from gradio.components import Timer
         from gradio.components.base import Component

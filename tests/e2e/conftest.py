@@ -45,15 +45,12 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@pytest.fixture(scope="session")
-def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
-    """The app of this tree; or the one that runs at MTL_APP_URL, in a container for example."""
-    if "MTL_APP_URL" in os.environ:
-        yield App(os.environ["MTL_APP_URL"], Path(os.environ["MTL_APP_LOG"]))
-        return
+@contextmanager
+def running(log: Path, **environment: str) -> Iterator[App]:
+    """The app of this tree in a process of its own."""
     port = _free_port()
-    log = tmp_path_factory.mktemp("app") / "log.txt"
-    env = {**os.environ, "GRADIO_SERVER_PORT": str(port), "GRADIO_NUM_PORTS": "1", "HF_HUB_OFFLINE": "1"}
+    ours = {"GRADIO_SERVER_PORT": str(port), "GRADIO_NUM_PORTS": "1", "HF_HUB_OFFLINE": "1"}
+    env = {**os.environ, **ours, **environment}
     with log.open("w") as output:
         process = subprocess.Popen(
             [sys.executable, "app.py"], cwd=ROOT, env=env, stdout=output, stderr=subprocess.STDOUT
@@ -64,7 +61,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
             if process.poll() is not None:
                 pytest.fail(f"app.py ended with {process.returncode}:\n{log.read_text()}")
             try:
-                with urllib.request.urlopen(f"{url}/config", timeout=5):
+                with urllib.request.urlopen(f"{url}/api/readyz", timeout=5):
                     break
             except OSError:
                 time.sleep(0.2)
@@ -76,6 +73,16 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+@pytest.fixture(scope="session")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    """The app of this tree; or the one that runs at MTL_APP_URL, in a container for example."""
+    if "MTL_APP_URL" in os.environ:
+        yield App(os.environ["MTL_APP_URL"], Path(os.environ["MTL_APP_LOG"]))
+        return
+    with running(tmp_path_factory.mktemp("app") / "log.txt") as app:
+        yield app
 
 
 @pytest.fixture(scope="session")

@@ -183,6 +183,26 @@ def test_on_a_space_a_run_that_is_stopped_keeps_what_it_learned(make_still, tabl
     assert "tuned 1" in service.models.names("k")
 
 
+def test_on_a_space_whose_gpu_is_not_to_be_had_the_page_has_a_sentence(
+    make_still, table: Path, lent, monkeypatch
+) -> None:
+    service = Service(Settings(), base=make_still())
+    service.accelerator = Accelerator(lent=True)
+
+    def refused(_: Job) -> Iterator[RunEvent]:
+        raise RuntimeError("You have exceeded your GPU quota")
+        yield
+
+    monkeypatch.setattr(service.accelerator, "_train", refused)
+    service.tune("k", BASE, TuneRequest(path=table, heads={"classification": "quality"}, steps=4))
+    run = service.run("k")
+    run.join(60)
+    assert run.state == "failed"
+    assert run.error == (
+        "The GPU did not end the run (You have exceeded your GPU quota); try again later, or fewer steps."
+    )
+
+
 def test_on_a_space_long_lists_are_read_elsewhere(make_still, lent: list[int], monkeypatch) -> None:
     monkeypatch.setattr(accelerator, "STEP", 4)
     base, shares = make_still(), []
