@@ -10,7 +10,6 @@ from mtl.ui import render, render_reading
 from mtl.ui.context import SHARED, Context, spoken
 from mtl.ui.corrections import create_corrections
 from mtl.ui.render_map import literal
-from mtl.ui.storage import Upload
 
 TEXT = (
     "Siemens has doubled its profits, Maria Keller said in Berlin on Tuesday, and she thanked the staff for a "
@@ -168,7 +167,7 @@ def _table(context: Context) -> None:
         "with an apostrophe."
     )
     with gr.Row():
-        file = Upload(label="CSV, TSV, JSONL or Parquet (also .gz)", elem_id="batch-file", height=120)
+        file = gr.File(label="CSV, TSV, JSONL or Parquet (also .gz)", elem_id="batch-file", height=120)
         column = gr.Dropdown([], label="Column that holds the text (blank: 'text', else the longest)",
                              elem_id="batch-column")  # fmt: skip
     button = gr.Button("Label the table", variant="primary", elem_id="batch-go")

@@ -11,7 +11,6 @@ import gradio as gr
 from mtl.errors import SessionError
 from mtl.service.corpora import Corpora, Corpus
 from mtl.ui.context import spoken
-from mtl.ui.storage import Upload
 
 SAMPLES, PASTED, TABLE = "Sample sentences", "Pasted lines", "A table"
 
@@ -45,7 +44,7 @@ def create_corpus_input(corpora: Corpora, name: str, *, pasted: str = "", start:
     source = gr.Radio([SAMPLES, PASTED, TABLE], value=start, label="Sentences", elem_id=f"{name}-source", min_width=320)
     is_pasted = start == PASTED
     lines = gr.Textbox(pasted, label="Sentences, one a line", lines=6, visible=is_pasted, elem_id=f"{name}-lines")
-    file = Upload(label="CSV, TSV, JSONL or Parquet (also .gz)", visible=False, elem_id=f"{name}-file", height=120)
+    file = gr.File(label="CSV, TSV, JSONL or Parquet (also .gz)", visible=False, elem_id=f"{name}-file", height=120)
     column = gr.Dropdown(
         [],
         label="Column that holds the text (blank: 'text', else the longest)",

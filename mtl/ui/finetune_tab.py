@@ -20,7 +20,6 @@ from mtl.ui.finetune_form import (
     presets,
 )
 from mtl.ui.finetune_handlers import FinetuneHandlers
-from mtl.ui.storage import Upload
 
 TICK_S = 0.7
 PRESS = """
@@ -89,7 +88,7 @@ def _data(context: Context, form: Fields, usual: Form) -> None:
     """What to learn from, and which heads learn it."""
     tasks = context.service.models.base.tasks
     form["source"] = gr.Radio([SAMPLE, UPLOAD, CORRECTED], value=usual.source, label="Data", elem_id="tune-source")
-    form["file"] = Upload(
+    form["file"] = gr.File(
         label="CSV, TSV, JSONL, Parquet, CoNLL or marked text (also .gz)",
         visible=False,
         elem_id="tune-file",
@@ -215,7 +214,7 @@ def _again(context: Context, form: Fields, on: FinetuneHandlers) -> list[gr.comp
             "samples are replayed, `replay.jsonl`; the zip that you take along has both files. A model that was tuned "
             "before is unpacked under the name that the recipe begins with."
         )
-        file = Upload(
+        file = gr.File(
             label="Settings of an earlier run: its zip, or settings.json out of it",
             file_types=[".zip", ".json"],
             elem_id="tune-restore",

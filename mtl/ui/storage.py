@@ -22,21 +22,23 @@ LEAST_FREE = 300_000_000
 """Bytes that uploads leave free on the disk: what the app itself writes has room then."""
 
 
-class Upload(gr.File):  # type: ignore[misc]
-    """A field for a file of the person's own. Gradio's would also fetch whatever address a program sends it."""
+def refuse_addresses() -> None:
+    """Has every file field of this process take files only: Gradio's own fetches whatever address a program sends it.
 
-    is_template = True
+    On Gradio's class and not on one of ours: a field that changes is made again, by its class, in each session.
+    """
+    plain = gr.File.async_move_resource_to_block_cache
+    if getattr(plain, "files_only", False):
+        return
 
-    async def async_move_resource_to_block_cache(self, url_or_file_path: str | Path | None) -> str | None:
-        """As Gradio's.
-
-        Raises:
-            gr.Error: for an address.
-        """
-        if "://" in str(url_or_file_path):
+    async def files_only(field: gr.File, place: str | Path | None) -> str | None:
+        if "://" in str(place):
             raise gr.Error("Upload the file itself; addresses are not fetched.", print_exception=False)
-        moved: str | None = await super().async_move_resource_to_block_cache(url_or_file_path)
+        moved: str | None = await plain(field, place)
         return moved
+
+    files_only.files_only = True  # type: ignore[attr-defined]
+    gr.File.async_move_resource_to_block_cache = files_only
 
 
 class BodyLimit:
