@@ -10,6 +10,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import pytest
@@ -99,7 +100,8 @@ def test_an_mcp_client_finds_six_tools_that_answer(app) -> None:
             bad = await session.call_tool("embed", {"texts": [" "]})
             return tools, good, bad
 
-    tools, good, bad = asyncio.run(ask())
+    with ThreadPoolExecutor(1) as elsewhere:  # playwright has its own loop in this thread
+        tools, good, bad = elsewhere.submit(lambda: asyncio.run(ask())).result(120)
     assert sorted(tool.name for tool in tools) == ["analyze", "classify", "embed", "entities", "similarity", "tasks"]
     assert all(tool.description and "Args" not in tool.description for tool in tools)
     (row,) = json.loads(good.content[0].text)
