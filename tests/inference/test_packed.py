@@ -164,7 +164,7 @@ def test_every_change_of_a_weight_is_seen(predictor: Predictor, change) -> None:
 def test_weights_that_stay_are_packed_once(predictor: Predictor, monkeypatch) -> None:
     made: list[int] = []
     usual = pack
-    monkeypatch.setattr("mtl.inference.predictor.pack", lambda *words: made.append(1) or usual(*words))
+    monkeypatch.setattr("mtl.inference.predictor.pack", lambda *words, **more: made.append(1) or usual(*words, **more))
     for _ in range(3):
         predictor.analyze(TEXTS)
     assert made == [1]
