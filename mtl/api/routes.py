@@ -19,7 +19,7 @@ from mtl.api import schemas
 from mtl.errors import BusyError
 from mtl.service.models import BASE
 from mtl.service.service import Service
-from mtl.service.serving import Read
+from mtl.service.serving import Read, entities_of
 from mtl.types import Analysis, LabelScores
 
 Body = Mapping[str, object]
@@ -134,16 +134,7 @@ def _result(text: str, one: Analysis, vector: bool) -> Body:
         if isinstance(said, LabelScores):
             labels[name] = {"label": said.label, "score": said.scores[said.label], "scores": dict(said.scores)}
         elif isinstance(said, tuple):
-            entities[name] = [
-                {
-                    "entity_group": span.label,
-                    "score": span.score,
-                    "word": text[span.start : span.end],
-                    "start": span.start,
-                    "end": span.end,
-                }
-                for span in said
-            ]
+            entities[name] = entities_of(text, said)
     return {
         "labels": labels,
         "entities": entities,

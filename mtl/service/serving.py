@@ -14,7 +14,7 @@ from mtl.service.limits import checked
 from mtl.service.models import BASE, Models
 from mtl.settings import Settings
 from mtl.tasks import Task
-from mtl.types import Analysis
+from mtl.types import Analysis, Span
 
 MOST_PAIRS = 250_000
 """Cosines of one answer."""
@@ -137,6 +137,20 @@ class Serving:
 
     def _read(self, texts: Sequence[str], tasks: Collection[str] | None) -> Read:
         return Read(tuple(texts), tuple(self.models.analyze("", BASE, texts, tasks)))
+
+
+def entities_of(text: str, spans: Sequence[Span]) -> list[dict[str, object]]:
+    """Spans as the field writes them: `text[start:end]` is the word."""
+    return [
+        {
+            "entity_group": span.label,
+            "score": span.score,
+            "word": text[span.start : span.end],
+            "start": span.start,
+            "end": span.end,
+        }
+        for span in spans
+    ]
 
 
 def _unit(vector: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -7,6 +7,7 @@ from typing import Any
 import gradio as gr
 
 from mtl.service.service import Service
+from mtl.service.serving import entities_of
 from mtl.types import Analysis, LabelScores
 from mtl.ui.context import SHARED, spoken
 
@@ -82,17 +83,4 @@ def _labels(one: Analysis) -> dict[str, Any]:
 
 
 def _entities(text: str, one: Analysis) -> dict[str, Entities]:
-    return {
-        name: [
-            {
-                "entity_group": span.label,
-                "score": span.score,
-                "word": text[span.start : span.end],
-                "start": span.start,
-                "end": span.end,
-            }
-            for span in said
-        ]
-        for name, said in one.predictions.items()
-        if isinstance(said, tuple)
-    }
+    return {name: entities_of(text, said) for name, said in one.predictions.items() if isinstance(said, tuple)}
