@@ -19,7 +19,7 @@ UPLOAD = "/gradio_api/upload"
 MOST_OF_AN_UPLOAD = 130_000_000
 """Bytes of all files of one upload."""
 LEAST_FREE = 300_000_000
-"""Bytes that uploads leave free on the disk: what the app itself writes has room then."""
+"""Bytes that uploads leave free on the disk, a tenth of a small one: what the app itself writes has room then."""
 
 
 def refuse_addresses() -> None:
@@ -90,7 +90,8 @@ class _TooLargeError(Exception):
 
 def _has_room() -> bool:
     folder = page_files()
-    return shutil.disk_usage(folder if folder.is_dir() else folder.parent).free > LEAST_FREE
+    disk = shutil.disk_usage(folder if folder.is_dir() else folder.parent)
+    return disk.free > min(LEAST_FREE, disk.total // 10)
 
 
 async def storage_failed(_: Request, error: Exception) -> JSONResponse:

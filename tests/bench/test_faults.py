@@ -33,7 +33,7 @@ def log(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def app(log: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    with visitors.started(log) as running:
+    with visitors.started(log, MTL_LOG_FORMAT="json") as running:
         yield running
 
 

@@ -6,8 +6,6 @@ import asyncio
 import json
 import os
 import random
-import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -26,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from mtl.ui.finetune_form import FIELDS, Form  # noqa: E402
+from tests.running import started  # noqa: E402, F401
 
 SENTENCES = (ROOT / "assets" / "samples" / "sentences.csv").read_text(encoding="utf-8").splitlines()[1:]
 LATER = (429, 503)
@@ -154,48 +153,6 @@ def health(url: str, every_s: float = 0.1) -> Iterator[Tally]:
     finally:
         over.set()
         thread.join(20)
-
-
-@contextmanager
-def started(log: Path, **environment: str) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """The app in a process of its own, on a free port; ended by SIGTERM."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    ours = {"GRADIO_SERVER_PORT": str(port), "GRADIO_NUM_PORTS": "1", "HF_HUB_OFFLINE": "1", "MTL_LOG_FORMAT": "json"}
-    env = {**os.environ, **ours, **environment}
-    with log.open("wb") as output:
-        process = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=env, stdout=output, stderr=output)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        until_ready(url, process)
-        yield url, process
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def until_ready(url: str, process: subprocess.Popen[bytes], within_s: float = 120) -> None:
-    """Waits for the app.
-
-    Raises:
-        RuntimeError: where it ends, or takes longer.
-    """
-    end = time.monotonic() + within_s
-    while time.monotonic() < end:
-        if process.poll() is not None:
-            raise RuntimeError(f"app.py ended with {process.returncode}")
-        try:
-            if httpx.get(f"{url}/api/readyz", timeout=5).status_code == 200:
-                return
-        except httpx.HTTPError:
-            pass
-        time.sleep(0.2)
-    raise RuntimeError(f"app.py was not ready within {within_s:.0f} seconds")
 
 
 def memory(process: subprocess.Popen[bytes]) -> int:

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import App, opened, running
+from tests.e2e.test_app import open_tab
+from tests.e2e.test_finetune import set_number
 
 pytestmark = [pytest.mark.e2e, pytest.mark.long]
 GRACE_S = 6
@@ -32,11 +34,12 @@ def until(app: App, name: str, value: float, within_s: float) -> bool:
 
 
 def train(page: object) -> None:
-    page.get_by_role("tab", name="Fine-tune", exact=True).first.click()
-    page.locator("#tune-steps input[type=number]").first.fill("500")
+    open_tab(page, "Fine-tune")
     page.get_by_label("Everything", exact=True).check()
+    set_number(page, "#tune-steps", "500")
+    page.wait_for_timeout(500)
     page.locator("#tune-go").click()
-    page.wait_for_function("/: step [1-9]/.test(document.querySelector('#tune-status').innerText)")
+    page.wait_for_function("/step [1-9]/.test(document.querySelector('#tune-status').innerText)")
 
 
 def test_what_belongs_to_a_page_is_freed_after_its_grace_and_not_before(browser: object, tmp_path: Path) -> None:
@@ -44,7 +47,9 @@ def test_what_belongs_to_a_page_is_freed_after_its_grace_and_not_before(browser:
         with opened(app, browser, "desktop") as page:
             train(page)
             page.reload()  # closed, and back within the grace
-            page.wait_for_function("/step [1-9]/.test(document.querySelector('#tune-status')?.textContent ?? '')")
+            page.wait_for_selector("#pair-score")
+            open_tab(page, "Fine-tune")
+            page.wait_for_function("/step [1-9]/.test(document.querySelector('#tune-status').innerText)")
             time.sleep(GRACE_S + 8)
             assert (held(app)["mtl_sessions"], held(app)["mtl_runs"]) == (1, 1), "an open page keeps its run"
         assert held(app)["mtl_runs"] == 1, "within the grace"
