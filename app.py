@@ -26,7 +26,7 @@ from mtl.service.service import Service
 from mtl.training.memory import few_arenas
 from mtl.ui.app import build_ui
 from mtl.ui.states import MOST_SESSIONS, forget_idle
-from mtl.ui.storage import BodyLimit, storage_failed
+from mtl.ui.storage import BodyLimit, storage_failed, sweep_uploads
 from mtl.ui.theme import CSS, theme
 
 DRAIN_S, CLOSE_S = 3.0, 1.5
@@ -34,6 +34,9 @@ DRAIN_S, CLOSE_S = 3.0, 1.5
 
 KEEP_ALIVE_S = 130
 """Longer than a load balancer in front waits (two minutes in assets/deploy/aws), which would meet closed ones."""
+
+MOST_CONNECTIONS = 4000
+"""Of all clients, quiet ones too; who comes beyond gets a 503."""
 
 logger = logging.getLogger("mtl")
 
@@ -72,10 +75,11 @@ def main() -> int:
     app.mount("/api", build_api(service))
     adopt("uvicorn", "uvicorn.error")
     demo.server.config.timeout_keep_alive = KEEP_ALIVE_S
+    demo.server.config.limit_concurrency = MOST_CONNECTIONS
     gc.freeze()
     gc.enable()
     service.warm_up()  # after the page is there, or it would wait for UMAP to be compiled
-    service.watch(partial(forget_idle, demo, service.sessions.is_open, settings.grace_s))
+    service.watch(partial(forget_idle, demo, service.sessions.is_open, settings.grace_s), sweep_uploads)
     ended.wait()
     done = service.close(DRAIN_S)
     demo.server.config.timeout_graceful_shutdown = 1  # streams to open pages would hold it for ever

@@ -111,6 +111,8 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> Settings:
         name = f"MTL_{one.name.upper()}"
         if name not in environ:
             continue
+        if one.name in ("api_key", "page_password") and environ[name] and not environ[name].strip():
+            raise ConfigError(f"{name} is blank, and nobody would be kept out; write it, or leave it away")
         if isinstance(one.default, (Path, str)):
             values[one.name] = type(one.default)(environ[name].strip())
         elif environ[name].strip().isdecimal():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -9,11 +10,14 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 ROOT = Path(__file__).resolve().parents[1]
+T = TypeVar("T")
 
 
 @contextmanager
@@ -54,3 +58,9 @@ def _until_ready(url: str, process: subprocess.Popen[bytes], log: Path, within_s
         except OSError:
             time.sleep(0.2)
     raise RuntimeError(f"app.py was not ready within {within_s:.0f} seconds")
+
+
+def run(job: Coroutine[object, object, T], within_s: float = 300) -> T:
+    """Runs a coroutine, in a thread: playwright has its own loop in the one of the tests."""
+    with ThreadPoolExecutor(1) as elsewhere:
+        return elsewhere.submit(asyncio.run, job).result(within_s)

@@ -28,6 +28,13 @@ def test_a_wrong_value_is_named(value: str) -> None:
         from_environment({"MTL_MAX_STEPS": value})
 
 
+@pytest.mark.parametrize("name", ["MTL_API_KEY", "MTL_PAGE_PASSWORD"])
+def test_a_blank_secret_is_no_open_door(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"{name} is blank"):
+        from_environment({name: "\n"})
+    assert from_environment({name: ""}).api_keys == ()
+
+
 def test_a_missing_folder_of_samples_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"MTL_SAMPLES is .*no such folder"):
         from_environment({"MTL_SAMPLES": str(tmp_path / "none")})

@@ -27,19 +27,21 @@ from mtl.settings import Settings
 logger = logging.getLogger("mtl.api")
 
 ASKED_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-BODY_S = 20.0
-"""So long the body of a request may take to arrive."""
+BODY_S, SEND_S = 20.0, 60.0
+"""So long the body of a request may take to arrive, and an answer to be taken."""
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 """Any other word may stand for a method; figures have one name for all of them."""
 MOST_HELD = 20
-"""Bodies of the largest size that may be on their way at once, all clients together."""
+"""Bodies of the largest size that may be on their way at once, in and out, all clients together."""
+PART = 65_536
+"""Bytes of an answer that are sent at a time: a client that does not read holds no more than the next one."""
 QUIET = ("/healthz", "/readyz", "/metrics")
 """Asked every few seconds by machines; not worth a line in the log where all is well."""
 FAULT = "A fault of the program; the log has more under this request id."
 
 
 class Account:
-    """ASGI, outermost: gives an id, writes the log, counts, and answers where the program is at fault."""
+    """ASGI, around all of `/api`: gives an id, writes the log, counts, and answers where the program is at fault."""
 
     def __init__(self, app: ASGIApp, figures: Figures) -> None:
         self.app, self.figures = app, figures
@@ -88,7 +90,10 @@ class Account:
 
 
 class Gate:
-    """ASGI: refuses a body that is too large or too slow; under /v1 also who has no key, or asks too often."""
+    """ASGI: refuses a body that is too large or too slow; under /v1 also who has no key, or asks too often.
+
+    What lies outside /v1 takes no body: none is read there. An answer goes out in parts, within the time of a request.
+    """
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self.app, self.settings = app, settings
@@ -105,6 +110,9 @@ class Gate:
         if no is not None:
             await no(scope, receive, send)
             return
+        if not _path(scope).startswith("/v1/"):
+            await self.app(scope, receive, send)
+            return
         body = await self._body(scope, receive)
         if isinstance(body, Response):
             await body(scope, receive, send)
@@ -118,11 +126,24 @@ class Gate:
             given = True
             return {"type": "http.request", "body": body, "more_body": False}
 
-        await self.app(scope, whole, send)
+        async def in_parts(message: Message) -> None:
+            content = message.get("body", b"")
+            if message["type"] != "http.response.body" or len(content) <= PART:
+                await send(message)
+                return
+            self.held += len(content)
+            try:
+                await asyncio.wait_for(_send(content, message.get("more_body", False), send), SEND_S)
+            except (asyncio.TimeoutError, TimeoutError):
+                logger.warning("an answer was not read within %.0f seconds", SEND_S)
+            finally:
+                self.held -= len(content)
+
+        await self.app(scope, whole, in_parts)
 
     def _refusal(self, scope: Scope) -> Response | None:
         headers = Headers(scope=scope)
-        path = scope["path"][len(scope.get("root_path", "")) :]
+        path = _path(scope)
         if path.startswith("/v1/") or path == "/metrics":
             scheme, _, key = headers.get("authorization", "").partition(" ")
             sent = (key.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")).encode("latin-1")
@@ -179,6 +200,20 @@ class Gate:
     def _too_large(self, scope: Scope) -> Response:
         said = f"The body is larger than {self.settings.max_body_bytes:,} bytes, which is the limit; send it in parts."
         return failed(scope, 413, said, headers={"Connection": "close"})
+
+
+def _path(scope: Scope) -> str:
+    """What is asked for, without the place at which the API is mounted."""
+    path: str = scope["path"][len(scope.get("root_path", "")) :]
+    return path
+
+
+async def _send(content: bytes, more: bool, send: Send) -> None:
+    """A body in parts; each waits until the client took the one before."""
+    for start in range(0, len(content), PART):
+        last = start + PART >= len(content)
+        part = content[start : start + PART]
+        await send({"type": "http.response.body", "body": part, "more_body": more or not last})
 
 
 def _is_one_of(sent: bytes, keys: Sequence[bytes]) -> bool:

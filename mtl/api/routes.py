@@ -57,6 +57,7 @@ def build_routes(service: Service, **common: Any) -> APIRouter:
     async def embeddings(request: Request, asked: schemas.EmbeddingRequest) -> Response:
         """Sentence vectors of unit length; the OpenAI clients call this unchanged."""
         texts = [asked.input] if isinstance(asked.input, str) else asked.input
+        serving.counted(input=texts)
 
         def work() -> tuple[Body, int, int]:
             read = serving.embed(texts, dimensions=asked.dimensions)
@@ -76,11 +77,13 @@ def build_routes(service: Service, **common: Any) -> APIRouter:
     @router.post("/analyze", response_model=schemas.AnalyzeResponse, tags=["Read"])
     async def analyze(request: Request, asked: schemas.AnalyzeRequest) -> Response:
         """Labels, entities and, where asked for, the vector of each text, from one pass of the encoder."""
+        serving.counted(texts=asked.texts)
         return await answered(request, asked.model, lambda: told(asked.texts, asked.tasks, asked.embeddings))
 
     @router.post("/classify", response_model=schemas.AnalyzeResponse, tags=["Read"])
     async def classify(request: Request, asked: schemas.TextsRequest) -> Response:
         """The labels of each text: `/v1/analyze` with the classification tasks."""
+        serving.counted(texts=asked.texts)
         return await answered(
             request, asked.model, lambda: told(asked.texts, serving.of_kind("classification", asked.tasks))
         )
@@ -88,11 +91,13 @@ def build_routes(service: Service, **common: Any) -> APIRouter:
     @router.post("/entities", response_model=schemas.AnalyzeResponse, tags=["Read"])
     async def entities(request: Request, asked: schemas.TextsRequest) -> Response:
         """The entities of each text, `text[start:end]`: `/v1/analyze` with the tasks that mark words."""
+        serving.counted(texts=asked.texts)
         return await answered(request, asked.model, lambda: told(asked.texts, serving.of_kind("ner", asked.tasks)))
 
     @router.post("/similarity", response_model=schemas.SimilarityResponse, tags=["Read"])
     async def similarity(request: Request, asked: schemas.SimilarityRequest) -> Response:
-        """The cosine of each left text with each right one."""
+        """The cosine of each left text with each right one; at most 250,000 pairs."""
+        serving.counted(left=asked.left, right=asked.right)
 
         def work() -> tuple[Body, int, int]:
             found = serving.similarity(asked.left, asked.right)

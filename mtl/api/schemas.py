@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr, model_validator
 
 SENTENCE = "Maria Keller opened the new clinic in Oslo."
 MOST_FIELDS = 20
@@ -18,6 +18,10 @@ Names = Annotated[
     Annotated[list[StrictStr], Field(fail_fast=True)] | None,
     Field(description="Names of tasks, as `/v1/tasks` lists them; all where it is left out.", examples=[["topic"]]),
 ]
+Count = Annotated[
+    StrictInt, Field(ge=1), BeforeValidator(lambda n: int(n) if isinstance(n, float) and n.is_integer() else n)
+]
+"""To JSON 28.0 is a whole number too; true is none."""
 Truncated = Annotated[
     int | None,
     Field(ge=0, description="The character up to which the text was read; null where it was read to its end."),
@@ -44,7 +48,7 @@ class EmbeddingRequest(Asked):
     encoding_format: Literal["float", "base64"] = Field(
         "float", description="base64: the bytes of little-endian float32 numbers."
     )
-    dimensions: StrictInt | None = Field(None, ge=1, description="The first so many numbers, at unit length again.")
+    dimensions: Count | None = Field(None, description="The first so many numbers, at unit length again.")
     user: StrictStr | None = Field(None, description="Passed over.")
 
 

@@ -31,7 +31,8 @@ MOST_SETTINGS = 1_000_000
 
 MOST_LISTED = 100_000
 """Bytes of the list of files of a zip; that of a capsule, of about twenty files, has two thousand."""
-END_OF_ZIP = 22
+END_OF_ZIP, LOCATOR = 22, 20
+"""Bytes of the last record of a zip, and of the one that large ones have before it."""
 
 README = """# {name}
 
@@ -133,12 +134,12 @@ def _settings(path: Path) -> Mapping[str, object]:
 def _listing(path: Path) -> int:
     """Bytes of the list of files that a zip ends with: `zipfile` reads all of it, and makes an object of each file."""
     with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - END_OF_ZIP - 65_535))
-        tail = file.read()
-    end = tail.rfind(b"PK\x05\x06")
-    if end < 0 or b"PK\x06\x07" in tail:  # no zip, or one of those that are larger than a capsule can be
+        file.seek(max(0, path.stat().st_size - END_OF_ZIP - LOCATOR))
+        before, end = file.read(LOCATOR), file.read()
+    plain = end.startswith(b"PK\x05\x06") and end.endswith(b"\x00\x00")  # a capsule has no comment behind it
+    if not plain or before.startswith(b"PK\x06\x07"):  # that is of zips larger than a capsule can be
         return MOST_LISTED + 1
-    return int.from_bytes(tail[end + 12 : end + 16], "little")
+    return int.from_bytes(end[12:16], "little")
 
 
 def curves(run: RunRecord) -> str:

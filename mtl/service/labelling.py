@@ -23,8 +23,6 @@ from mtl.settings import Settings
 from mtl.tasks.base import Row, choices
 from mtl.types import Analysis, Example, Span, Target
 
-STEP = 1024
-"""Rows between two reports of progress."""
 MOST_CORRECTIONS = 1000
 """Texts that one session corrects."""
 MOST_CHARACTERS = 20_000_000

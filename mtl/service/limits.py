@@ -33,12 +33,7 @@ def checked(
     Raises:
         SessionError: where they are.
     """
-    limit = limit or settings.max_texts
-    if not texts:
-        mend = "write one sentence a line" if list_name == "The list" else "send at least one text"
-        raise SessionError(f"{list_name} is empty; {mend}.")
-    if len(texts) > limit:
-        raise SessionError(f"{list_name} has {len(texts):,} texts; the limit is {limit:,}. Shorten it.")
+    counted(texts, limit or settings.max_texts, list_name)
     for place, text in enumerate(texts):
         name = what[place] if what else f"Text {place + 1}"
         if not text.strip():
@@ -48,3 +43,16 @@ def checked(
                 f"{name} has {len(text):,} characters; the limit is {settings.max_characters:,}. Shorten it."
             )
     return list(texts)
+
+
+def counted(texts: Sequence[str], limit: int, list_name: str = "The list") -> None:
+    """Looks at no text, only at how many there are.
+
+    Raises:
+        SessionError: where there are none, or too many.
+    """
+    if not texts:
+        mend = "write one sentence a line" if list_name == "The list" else "send at least one text"
+        raise SessionError(f"{list_name} is empty; {mend}.")
+    if len(texts) > limit:
+        raise SessionError(f"{list_name} has {len(texts):,} texts; the limit is {limit:,}. Shorten it.")

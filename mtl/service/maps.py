@@ -142,7 +142,8 @@ class Maps:
 
     def keep(self, view: MapView, owner: str) -> str:
         """Puts what a page shows on the shelf; the sample map, which all pages share, weighs next to nothing there."""
-        shared = view.other is None and view.points.corpus.texts is self.corpora.sample.texts
+        ours = (self.__dict__.get("_sample_map"), self.__dict__.get("_sample_umap"))
+        shared = view.other is None and any(view.points is one for one in ours)
         return self.shelf.put(view, 1000 if shared else view.weight, owner=owner)
 
     def samples(self) -> MapPoints:

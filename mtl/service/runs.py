@@ -74,12 +74,6 @@ class TrainingSlot:
             self._turn.notify_all()
 
     @property
-    def busy(self) -> bool:
-        """Whether a run trains or waits."""
-        with self._turn:
-            return bool(self._line)
-
-    @property
     def length(self) -> int:
         """Runs that train or wait."""
         with self._turn:

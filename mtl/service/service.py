@@ -119,8 +119,8 @@ class Service:
             self.sessions.n_bytes(),
         )
 
-    def watch(self, also: Callable[[], object] = lambda: None) -> threading.Thread:
-        """Frees in the background what belongs to pages that left; `also` is called as often."""
+    def watch(self, *also: Callable[[], object]) -> threading.Thread:
+        """Frees in the background what belongs to pages that left; `also` are called as often."""
 
         def work() -> None:
             freed = 0
@@ -128,7 +128,8 @@ class Service:
                 time.sleep(SWEEP_S)
                 try:
                     self.sessions.sweep()
-                    also()
+                    for one in also:
+                        one()
                 except Exception:
                     logger.exception("what was left behind could not be freed; it is tried again")
                 if self.sessions.n_freed > freed:

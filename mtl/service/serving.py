@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mtl.data.tokenization import without_surrogates
 from mtl.errors import NotFoundError, SessionError
-from mtl.service.limits import checked
+from mtl.service.limits import checked, counted
 from mtl.service.models import BASE, Models
 from mtl.settings import Settings
 from mtl.tasks import Task
@@ -70,6 +70,15 @@ class Serving:
         if model != BASE:
             raise NotFoundError(f"There is no model {model[:80]!r}; ask {BASE!r}.")
 
+    def counted(self, **lists: Sequence[str]) -> None:
+        """Refuses lists, by their names, that are empty or too long, at once.
+
+        Raises:
+            SessionError: for one of them.
+        """
+        for name, texts in lists.items():
+            counted(texts, self.settings.max_texts, name)
+
     def embed(self, texts: Sequence[str], *, dimensions: int | None = None, name: str = "input") -> Read:
         """Sentence vectors, or their first so many numbers at unit length again.
 
@@ -78,7 +87,8 @@ class Serving:
         """
         if dimensions is not None and not 1 <= dimensions <= self.width:
             raise SessionError(f"dimensions is {dimensions}; the vectors have {self.width} numbers.")
-        read = self._read(self._taken(texts, name), ())
+        (taken,) = self._taken(**{name: texts})
+        read = self._read(taken, ())
         if dimensions is None:
             return read
         found = tuple(
@@ -94,7 +104,8 @@ class Serving:
             SessionError: for texts beyond the limits.
             ConfigError: for a task that there is not, or that compares two texts.
         """
-        return self._read(self._taken(texts, name), None if tasks is None else tuple(dict.fromkeys(tasks)))
+        (taken,) = self._taken(**{name: texts})
+        return self._read(taken, None if tasks is None else tuple(dict.fromkeys(tasks)))
 
     def of_kind(self, kind: str, tasks: Collection[str] | None) -> list[str]:
         """The names of all tasks of a kind, or those of them that are asked for.
@@ -118,22 +129,24 @@ class Serving:
             raise SessionError(
                 f"left with right makes {len(left) * len(right):,} pairs; the limit is {MOST_PAIRS:,}. Ask in parts."
             )
-        sides = self._taken(left, "left"), self._taken(right, "right")
-        both = self._read([*sides[0], *sides[1]], ())
+        mine, theirs = self._taken(left=left, right=right)
+        both = self._read([*mine, *theirs], ())
         n = len(left)
         one, other = Read(both.texts[:n], both.found[:n]), Read(both.texts[n:], both.found[n:])
         scores: NDArray[np.float32] = np.clip(one.vectors @ other.vectors.T, -1, 1)
         return Cosines(one, other, scores)
 
-    def _taken(self, texts: Sequence[str], name: str) -> list[str]:
-        """Texts within the limits, without lone surrogates."""
-        clean = [without_surrogates(text) for text in texts]
-        names = [f"{name}[{place}]" for place in range(len(clean))]
-        total = sum(map(len, clean))
-        if total > self.settings.max_request_characters:
-            limit = self.settings.max_request_characters
-            raise SessionError(f"{name} has {total:,} characters together; the limit is {limit:,}. Ask in parts.")
-        return checked(clean, self.settings, what=names, list_name=name)
+    def _taken(self, **lists: Sequence[str]) -> list[list[str]]:
+        """Lists within the limits of one request, without lone surrogates."""
+        self.counted(**lists)
+        clean = {name: [without_surrogates(text) for text in texts] for name, texts in lists.items()}
+        total, limit = sum(sum(map(len, texts)) for texts in clean.values()), self.settings.max_request_characters
+        if total > limit:
+            verb = "have" if len(lists) > 1 else "has"
+            named = " and ".join(lists)
+            raise SessionError(f"{named} {verb} {total:,} characters together; the limit is {limit:,}. Ask in parts.")
+        names = {name: [f"{name}[{place}]" for place in range(len(texts))] for name, texts in clean.items()}
+        return [checked(texts, self.settings, what=names[name], list_name=name) for name, texts in clean.items()]
 
     def _read(self, texts: Sequence[str], tasks: Collection[str] | None) -> Read:
         return Read(tuple(texts), tuple(self.models.analyze("", BASE, texts, tasks)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import threading
 import time
@@ -20,10 +21,14 @@ if TYPE_CHECKING:
     from mtl.service.equivalent import Equivalent
     from mtl.service.runs import Run
 
+logger = logging.getLogger(__name__)
+
 Clock = Callable[[], float]
 
 MOST_OF_A_KEY = 64
 """Characters."""
+MOST_PAGES = 100
+"""Of one session; beyond, the one that came first is not counted any more."""
 MOST_SESSIONS = 10_000
 """Beyond, the one unseen for longest goes, those with a run or a model last."""
 SWEEP_S = 1.0
@@ -56,7 +61,7 @@ class Session:
 
     key: str
     seen: float
-    pages: set[str] = field(default_factory=set)
+    pages: dict[str, None] = field(default_factory=dict)
     left: float | None = None
     models: dict[str, Predictor] = field(default_factory=dict)
     run: Run | None = None
@@ -124,16 +129,19 @@ class SessionStore:
         """A page of a session was opened, or came back."""
         with self._lock:
             session = self.get(key)
-            session.pages.add(page)
+            session.pages[page] = None
             session.left = None
             self._keys[page] = key
+            if len(session.pages) > MOST_PAGES:
+                self._keys.pop(next(iter(session.pages)), None)
+                del session.pages[next(iter(session.pages))]
 
     def gone(self, page: str) -> None:
         """A page was closed; if it was the last of its session, the grace begins."""
         with self._lock:
             session = self._sessions.get(self._keys.pop(page, ""))
             if session is not None:
-                session.pages.discard(page)
+                session.pages.pop(page, None)
                 session.left = None if session.pages else self.clock()
 
     def is_open(self, page: str) -> bool:
@@ -152,8 +160,9 @@ class SessionStore:
         self.n_freed += 1
         for page in session.pages:
             self._keys.pop(page, None)
-        if session.run is not None:
+        if session.run is not None and session.run.active:
             session.run.stop()
+            logger.info("a run is stopped: nobody came back to it")
         self.freed(session.key)
 
     def _over(self, session: Session, now: float) -> bool:
@@ -167,7 +176,7 @@ class SessionStore:
 
     def corrected_characters(self) -> int:
         """Of all texts that sessions have corrected."""
-        return sum(len(text) for session in self.all() for text in session.corrections)
+        return sum(len(text) for session in self.all() for text in list(session.corrections))
 
     def n_models(self) -> int:
         """Tuned models of all sessions."""

@@ -28,8 +28,6 @@ MOST_WORDS = 60
 """Words of a sentence that a figure shows."""
 ROUNDING = 1e-4
 """What the cosine of two equal texts, read in different batches, may lack of 1."""
-STEP = 1024
-"""Texts between two reports of progress."""
 BLOCK = 256
 """Texts that are compared with all others at a time."""
 

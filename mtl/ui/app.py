@@ -14,7 +14,7 @@ from mtl.ui.links import create_link
 from mtl.ui.map_tab import create_map_tab
 from mtl.ui.sharing import create_sharing_panel
 from mtl.ui.similarity_tab import create_similarity_tab
-from mtl.ui.storage import refuse_addresses
+from mtl.ui.storage import narrow_gradio
 from mtl.ui.verbs import create_verbs
 
 TABS = (
@@ -31,7 +31,7 @@ PING_S = 30
 
 def build_ui(service: Service) -> gr.Blocks:
     """The whole page; examples are answered while it is built."""
-    refuse_addresses()
+    narrow_gradio()
     with gr.Blocks(
         title="mtl: one sentence encoder, many tasks", analytics_enabled=False, delete_cache=(3600, 3600)
     ) as demo:

@@ -88,6 +88,56 @@ def test_all_texts_together_have_a_limit(make_client) -> None:
     answer = make_client(max_request_characters=10).post("/v1/analyze", json={"texts": ["123456", "123456"]})
     assert answer.status_code == 422
     assert "texts has 12 characters together; the limit is 10" in error_of(answer)["message"]
+    client = make_client(max_request_characters=10)
+    answer = client.post("/v1/similarity", json={"left": ["123456"], "right": ["123456"]})
+    assert answer.status_code == 422
+    assert "left and right have 12 characters together; the limit is 10" in error_of(answer)["message"]
+
+
+def test_what_takes_no_body_reads_none(predictor) -> None:
+    api = build_api(Service(Settings(), base=predictor))
+    sent = answered_by(api, "/healthz", never)
+    assert sent[0]["status"] == 405
+
+
+def test_an_answer_that_nobody_reads_is_given_up(predictor, monkeypatch, caplog) -> None:
+    monkeypatch.setattr(guard, "SEND_S", 0.2)
+    monkeypatch.setattr(guard, "PART", 1000)
+    api = build_api(Service(Settings(), base=predictor))
+    body = json.dumps({"texts": ["a cat"] * 50}).encode()
+
+    async def receive() -> dict[str, object]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    sent = answered_by(api, "/v1/analyze", receive, takes=3)
+    assert [len(message.get("body", b"")) for message in sent[1:]] == [1000, 1000], "the third part is not taken"
+    assert "an answer was not read" in caplog.text
+    whole = answered_by(api, "/v1/analyze", receive)
+    assert all(message["more_body"] for message in whole[1:-1])
+    assert not whole[-1]["more_body"]
+    assert len(json.loads(b"".join(message["body"] for message in whole[1:]))["results"]) == 50
+
+
+async def never() -> dict[str, object]:
+    raise AssertionError("the body was asked for")
+
+
+def answered_by(api: object, path: str, receive: object, takes: int = 10_000) -> list[dict[str, object]]:
+    """What an app sends to a client that takes so many messages and then reads no more."""
+    sent: list[dict[str, object]] = []
+
+    async def send(message: dict[str, object]) -> None:
+        if len(sent) == takes:
+            await asyncio.sleep(60)
+        sent.append(message)
+
+    scope = {
+        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST", "path": path,
+        "raw_path": path.encode(), "root_path": "", "query_string": b"", "scheme": "http", "client": ("t", 1),
+        "server": ("t", 80), "headers": [(b"content-type", b"application/json")],
+    }  # fmt: skip
+    asyncio.run(api(scope, receive, send))
+    return sent
 
 
 def test_without_a_key_the_verbs_and_figures_are_closed_and_health_is_open(make_client) -> None:
@@ -198,8 +248,6 @@ def test_what_takes_too_long_is_told_so_and_counts_until_it_is_done(make_client,
 
 def test_a_body_that_trickles_in_is_given_up(predictor, monkeypatch) -> None:
     monkeypatch.setattr(guard, "BODY_S", 0.2)
-    api = build_api(Service(Settings(), base=predictor))
-    sent: list[dict[str, object]] = []
     first = True
 
     async def receive() -> dict[str, object]:
@@ -209,15 +257,7 @@ def test_a_body_that_trickles_in_is_given_up(predictor, monkeypatch) -> None:
         first = False
         return {"type": "http.request", "body": b"{", "more_body": True}
 
-    async def send(message: dict[str, object]) -> None:
-        sent.append(message)
-
-    scope = {
-        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST", "path": "/v1/analyze",
-        "raw_path": b"/v1/analyze", "root_path": "", "query_string": b"", "scheme": "http", "client": ("t", 1),
-        "server": ("t", 80), "headers": [(b"content-type", b"application/json")],
-    }  # fmt: skip
-    asyncio.run(api(scope, receive, send))
+    sent = answered_by(build_api(Service(Settings(), base=predictor)), "/v1/analyze", receive)
     assert sent[0]["status"] == 408
     assert b"did not arrive" in sent[1]["body"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import threading
 
 import numpy as np
 import pytest
@@ -43,6 +44,8 @@ def test_fewer_dimensions_are_the_first_ones_at_unit_length(client: TestClient) 
     whole = np.array(client.post("/v1/embeddings", json={"input": TEXTS[0]}).json()["data"][0]["embedding"])
     short = client.post("/v1/embeddings", json={"input": TEXTS[0], "dimensions": 4}).json()["data"][0]["embedding"]
     np.testing.assert_allclose(short, whole[:4] / np.linalg.norm(whole[:4]), atol=1e-5)
+    again = client.post("/v1/embeddings", json={"input": TEXTS[0], "dimensions": 4.0}).json()["data"][0]["embedding"]
+    assert again == short, "a whole number, however JSON writes it"
 
 
 def test_what_was_cut_is_said(client: TestClient) -> None:
@@ -127,6 +130,9 @@ def test_half_a_character_is_refused(client: TestClient) -> None:
         ("embeddings", {"input": "x", "model": "gpt"}, 404, "There is no model 'gpt'; ask 'default'."),
         ("embeddings", {"input": []}, 422, "at least 1 item"),
         ("embeddings", {"input": [[1, 2]]}, 422, "valid string"),
+        ("embeddings", {"input": "x", "dimensions": True}, 422, "valid integer"),
+        ("embeddings", {"input": "x", "dimensions": 4.5}, 422, "valid integer"),
+        ("embeddings", {"input": ["x"] * 6}, 422, "input has 6 texts; the limit is 5"),
         ("embeddings", {"input": "x", "dimensions": 33}, 422, "the vectors have 32 numbers"),
         ("analyze", {"texts": ["x", " \n"]}, 422, "texts[1] is empty"),
         ("analyze", {"texts": ["x", "y" * 101]}, 422, "texts[1] has 101 characters; the limit is 100"),
@@ -143,6 +149,7 @@ def test_half_a_character_is_refused(client: TestClient) -> None:
         ),
         ("entities", {"texts": ["x"], "tasks": ["topic"]}, 422, "'topic' is no task of this kind; there is entities"),
         ("similarity", {"left": ["x"], "right": [""]}, 422, "right[0]"),
+        ("similarity", {"left": ["x"], "right": ["x"] * 6}, 422, "right has 6 texts; the limit is 5"),
     ],
 )
 def test_what_cannot_be_taken_is_said_in_the_one_shape(
@@ -155,6 +162,15 @@ def test_what_cannot_be_taken_is_said_in_the_one_shape(
     assert said in error["message"]
     assert error["type"] == "invalid_request_error"
     assert error["request_id"] == answer.headers["x-request-id"]
+
+
+def test_too_many_texts_are_refused_before_they_wait_for_anything(make_client) -> None:
+    client = make_client(max_waiting=1, max_texts=2)
+    ended = threading.Event()
+    client.service.desk.take(ended.wait)
+    assert client.post("/v1/analyze", json={"texts": ["a"] * 3}).status_code == 422
+    assert client.post("/v1/analyze", json={"texts": ["a"] * 2}).status_code == 503
+    ended.set()
 
 
 def test_too_many_pairs_are_refused_before_anything_is_read(make_client, monkeypatch) -> None:

@@ -194,12 +194,13 @@ def test_asked_to_end_it_finishes_what_was_begun_within_five_seconds(
     found: list[int] = []
 
     def ask() -> None:
-        body = {"texts": ["a sentence of some words"] * 300}
+        body = {"texts": ["a sentence of some words"] * 600}
         found.append(httpx.post(f"{url}/api/v1/analyze", json=body, timeout=30).status_code)
 
     asking = threading.Thread(target=ask)
     asking.start()
-    time.sleep(0.1)
+    while "mtl_requests_waiting 1.0" not in httpx.get(f"{url}/api/metrics").text:
+        time.sleep(0.01)
     begun = time.monotonic()
     process.send_signal(number)
     assert process.wait(10) == 0

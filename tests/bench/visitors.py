@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import random
@@ -24,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from mtl.ui.finetune_form import FIELDS, Form  # noqa: E402
-from tests.running import started  # noqa: E402, F401
+from tests.running import run, started  # noqa: E402, F401
 
 SENTENCES = (ROOT / "assets" / "samples" / "sentences.csv").read_text(encoding="utf-8").splitlines()[1:]
 LATER = (429, 503)
@@ -177,8 +176,3 @@ def write(name: str, found: dict[str, object]) -> None:
     path = ROOT / "assets" / "results" / name
     path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     sys.stdout.write(f"{json.dumps(found, indent=1)}\n{path}\n")
-
-
-def run(job: object) -> object:
-    """Runs a coroutine."""
-    return asyncio.run(job)  # type: ignore[arg-type]

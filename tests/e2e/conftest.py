@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -27,11 +27,10 @@ FLAGS = (
 
 @dataclass
 class App:
-    """A running app: where it is, what it wrote, and what its pages complained of."""
+    """A running app: where it is, and what it wrote."""
 
     url: str
     log: Path
-    complaints: list[str] = field(default_factory=list)
 
 
 @contextmanager

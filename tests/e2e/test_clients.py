@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import http.client
 import json
 import re
@@ -10,12 +9,12 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import pytest
 
 from mtl.settings import ROOT
+from tests.running import run
 
 DOCS = ROOT / "assets" / "docs" / "rest-api.md"
 HERE = "http://127.0.0.1:7860"
@@ -100,8 +99,7 @@ def test_an_mcp_client_finds_six_tools_that_answer(app) -> None:
             bad = await session.call_tool("embed", {"texts": [" "]})
             return tools, good, bad
 
-    with ThreadPoolExecutor(1) as elsewhere:  # playwright has its own loop in this thread
-        tools, good, bad = elsewhere.submit(lambda: asyncio.run(ask())).result(120)
+    tools, good, bad = run(ask())
     assert sorted(tool.name for tool in tools) == ["analyze", "classify", "embed", "entities", "similarity", "tasks"]
     assert all(tool.description and "Args" not in tool.description for tool in tools)
     (row,) = json.loads(good.content[0].text)
@@ -155,6 +153,30 @@ def test_a_body_that_does_not_say_its_size_is_refused_too(app) -> None:
         assert link.getresponse().status in (400, 413)
     link.close()
     assert "event: complete" in event(app, "read", "somebody", "default", "a sentence", 0.5, [])
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_a_body_of_the_api_beyond_its_limit_has_the_shape_of_all_its_errors(app, declared: bool) -> None:
+    link = http.client.HTTPConnection(app.url.removeprefix("http://"), timeout=60)
+    if declared:
+        link.putrequest("POST", "/api/v1/analyze")
+        link.putheader("Content-Type", "application/json")
+        link.putheader("Content-Length", "10000001")
+        link.endheaders()
+    else:
+        head = f"POST /api/v1/analyze HTTP/1.1\r\nHost: {link.host}\r\nTransfer-Encoding: chunked\r\n\r\n"
+        link.connect()
+        link.sock.sendall(head.encode())
+        with suppress(ConnectionError):  # the app need not read the rest
+            for _ in range(11):
+                link.sock.sendall(b"f4240\r\n" + b"x" * 1_000_000 + b"\r\n")
+    answer = http.client.HTTPResponse(link.sock)
+    answer.begin()
+    assert answer.status == 413
+    error = json.loads(answer.read())["error"]
+    assert error["code"] == "content_too_large"
+    assert error["request_id"] == answer.headers["x-request-id"]
+    link.close()
 
 
 def test_the_page_of_the_api_is_drawn_and_asks_nobody_else(app, browser) -> None:

@@ -16,6 +16,8 @@ from tests.e2e.test_finetune import set_number
 
 pytestmark = [pytest.mark.e2e, pytest.mark.long]
 GRACE_S = 6
+STEPS = 5000
+"""More than any machine trains before the end of the test."""
 
 
 def held(app: App) -> dict[str, float]:
@@ -36,14 +38,14 @@ def until(app: App, name: str, value: float, within_s: float) -> bool:
 def train(page: object) -> None:
     open_tab(page, "Fine-tune")
     page.get_by_label("Everything", exact=True).check()
-    set_number(page, "#tune-steps", "500")
+    set_number(page, "#tune-steps", str(STEPS))
     page.wait_for_timeout(500)
     page.locator("#tune-go").click()
     page.wait_for_function("/step [1-9]/.test(document.querySelector('#tune-status').innerText)")
 
 
 def test_what_belongs_to_a_page_is_freed_after_its_grace_and_not_before(browser: object, tmp_path: Path) -> None:
-    with running(tmp_path / "log", MTL_GRACE_S=str(GRACE_S)) as app:
+    with running(tmp_path / "log", MTL_GRACE_S=str(GRACE_S), MTL_MAX_STEPS=str(STEPS)) as app:
         with opened(app, browser, "desktop") as page:
             train(page)
             page.reload()  # closed, and back within the grace

@@ -81,6 +81,23 @@ def test_what_is_no_capsule_gets_one_sentence(tmp_path: Path, make) -> None:
         read_request(make(tmp_path))
 
 
+def test_a_zip_cannot_hide_how_long_its_list_of_files_is(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("settings.json", "{}")
+        for number in range(3000):
+            archive.writestr(str(number), "")
+    whole = bytearray(path.read_bytes())
+    whole[-6:-2] = b"PK\x05\x06"  # the place of the list, which zipfile corrects by itself
+    path.write_bytes(whole)
+    assert len(zipfile.ZipFile(path).namelist()) == 3001
+    with pytest.raises(SessionError, match="choose a zip of this page"):
+        read_request(path)
+    path.write_bytes(bytes(_zip(path, "settings.json", "{}").read_bytes()[:-2]) + b"\x04\x00word")
+    with pytest.raises(SessionError, match="choose a zip of this page"):
+        read_request(path)
+
+
 def test_a_damaged_zip_gets_one_sentence(tmp_path: Path) -> None:
     path = _zip(tmp_path / "a.zip", "settings.json", '{"path": "x"}' * 50)
     whole = path.read_bytes()

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from mtl.errors import MtlError, SessionError
+from mtl.service import regions
 from mtl.service.corpora import Corpus
+from mtl.service.maps import MapView
 from mtl.service.models import BASE
 from mtl.service.service import Service
 from mtl.service.tuning import TuneRequest
@@ -103,6 +105,16 @@ def test_a_column_of_zeros_is_not_blank(service: Service, tmp_path: Path) -> Non
     path = tmp_path / "notes.jsonl"
     path.write_text('{"text": "a", "flag": 0, "ok": false}\n{"text": "b", "flag": 1.0, "ok": null}', encoding="utf-8")
     assert service.corpora.from_file(path).columns == {"flag": ("0", "1"), "ok": ("False", "")}
+
+
+def test_only_the_map_that_all_pages_share_weighs_next_to_nothing(service: Service, monkeypatch) -> None:
+    weights = []
+    monkeypatch.setattr(service.maps.shelf, "put", lambda view, weight, owner: weights.append(weight))
+    shared, plain = MapView(service.maps.samples()), MapView(service.maps.read("k", BASE, service.corpora.sample))
+    for view in (shared, plain, regions.clustered(shared), MapView(shared.points, shared.points)):
+        service.maps.keep(view, "k")
+    assert weights[:2] == [1000, 1000], "the same map"
+    assert min(weights[2:]) >= 500 * len(service.corpora.sample.texts)
 
 
 def test_few_points_are_placed_by_pca_and_it_says_so(service: Service) -> None:

@@ -86,7 +86,7 @@ class Stopped:
     """A run that remembers whether it was stopped."""
 
     def __init__(self) -> None:
-        self.was_stopped = False
+        self.was_stopped, self.active = False, True
 
     def stop(self) -> None:
         self.was_stopped = True
@@ -163,3 +163,13 @@ def test_whoever_keeps_things_of_sessions_hears_when_they_are_over(store: Sessio
     clock.now = 101
     store.sweep()
     assert (heard, store.n_freed) == (["a"], 1)
+
+
+def test_of_one_session_so_many_pages_are_counted(store: SessionStore, monkeypatch) -> None:
+    monkeypatch.setattr("mtl.service.sessions.MOST_PAGES", 2)
+    for page in ("one", "two", "two", "three"):
+        store.arrived("a", page)
+    assert [store.is_open(page) for page in ("one", "two", "three")] == [False, True, True]
+    assert list(store.get("a").pages) == ["two", "three"]
+    store.gone("one")
+    assert store.get("a").left is None
