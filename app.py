@@ -26,7 +26,7 @@ from mtl.service.service import Service
 from mtl.training.memory import few_arenas
 from mtl.ui.app import build_ui
 from mtl.ui.states import MOST_SESSIONS, forget_idle
-from mtl.ui.storage import BodyLimit, storage_failed, sweep_uploads
+from mtl.ui.storage import PageGate, storage_failed, sweep_uploads
 from mtl.ui.theme import CSS, theme
 
 DRAIN_S, CLOSE_S = 3.0, 1.5
@@ -68,7 +68,7 @@ def main() -> int:
         show_error=False,
         app_kwargs={
             "exception_handlers": {OSError: storage_failed},
-            "middleware": [Middleware(BodyLimit, most=settings.max_body_bytes)],
+            "middleware": [Middleware(PageGate, most=settings.max_body_bytes)],
         },
         prevent_thread_lock=True,
     )

@@ -19,6 +19,7 @@ from mtl.settings import page_files
 from mtl.ui.context import FULL, logger, no_room
 
 UPLOAD = "/gradio_api/upload"
+FETCHED = ("/gradio_api/file=http:", "/gradio_api/file=https:", "/gradio_api/proxy=")
 MOST_OF_AN_UPLOAD = 130_000_000
 """Bytes of all files of one upload."""
 LEAST_FREE = 300_000_000
@@ -68,8 +69,9 @@ def sweep_uploads(older_than_s: float = ABANDONED_S) -> int:
     return n
 
 
-class BodyLimit:
-    """ASGI, before Gradio: 413 for a body that is too large, 507 for an upload that the disk has no room for.
+class PageGate:
+    """ASGI, before Gradio: 413 for a body that is too large, 507 for an upload that the disk has no room for, 404 for
+    an address that Gradio would fetch for whoever asks.
 
     What goes to /api passes: it has limits and an account of its own.
     """
@@ -81,6 +83,9 @@ class BodyLimit:
         path = scope.get("path", "")[len(scope.get("root_path", "")) :].rstrip("/")
         if scope["type"] != "http" or path.startswith("/api/"):
             await self.app(scope, receive, send)
+            return
+        if path.startswith(FETCHED):
+            await JSONResponse({"detail": "Addresses are not fetched."}, 404)(scope, receive, send)
             return
         is_upload = path == UPLOAD
         most = MOST_OF_AN_UPLOAD if is_upload else self.most

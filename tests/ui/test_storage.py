@@ -28,7 +28,7 @@ async def measure(scope: Scope, receive: Receive, send: Send) -> None:
 
 @pytest.fixture
 def client() -> TestClient:
-    return TestClient(storage.BodyLimit(measure, most=1000))
+    return TestClient(storage.PageGate(measure, most=1000))
 
 
 def parts(n: int, size: int) -> Iterator[bytes]:
@@ -42,6 +42,13 @@ def test_a_body_is_read_up_to_the_limit_declared_or_not(client: TestClient, path
         refused = client.post(path, content=content)
         assert refused.status_code == 413
         assert refused.json() == {"detail": "More than 1,000 bytes, which is the limit."}
+
+
+@pytest.mark.parametrize("path", ["file=http://a.example/x", "file=https:/a.example", "proxy=https://a.hf.space/x"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_no_address_is_fetched_for_others(client: TestClient, path: str, method: str) -> None:
+    assert client.request(method, f"/gradio_api/{path}").status_code == 404
+    assert client.request(method, "/gradio_api/file=/tmp/http:x").status_code == 200
 
 
 def test_what_goes_to_the_api_is_its_own_affair(client: TestClient) -> None:
@@ -62,7 +69,7 @@ def test_an_upload_is_larger_and_ends_where_the_disk_is_full(client: TestClient,
         sent.append(message)
 
     scope = {"type": "http", "method": "POST", "path": storage.UPLOAD, "headers": []}
-    asyncio.run(storage.BodyLimit(measure, most=1000)(scope, receive, send))
+    asyncio.run(storage.PageGate(measure, most=1000)(scope, receive, send))
     assert sum(taken) == 1500, "looked at the beginning and after a thousand bytes"
     assert sent[0]["status"] == 507
     assert b"disk of the service is full" in sent[1]["body"]
