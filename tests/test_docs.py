@@ -1,0 +1,161 @@
+"""The README and the guides: links lead somewhere, blocks run, commands are understood."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+
+from mtl.__main__ import app
+from mtl.settings import ROOT
+from mtl.training.recipe import load_recipe
+
+PAGES = [
+    ROOT / "README.md",
+    *sorted((ROOT / "assets").rglob("*.md")),
+    ROOT / "tests" / "bench" / "README.md",
+]
+IDS = [str(page.relative_to(ROOT)) for page in PAGES]
+BLOCK = re.compile(r"^```(\w+)(?: file=(\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+ELSEWHERE = {
+    "assets/docs/rest-api.md": "its blocks run against the real app in tests/e2e/test_clients.py",
+    "assets/docs/contributing.md": "its files are put in place and tested below",
+}
+OUTSIDE = ("docker", "aws", "hf", "pip", "apt-get", "accelerate", "tests/container", "bash")
+"""They want an engine, an account or the network; tests/deploy and tests/container do what can be done here."""
+RUN = {
+    "train assets/recipes/minimal.yaml --data-root assets/samples --output OUT": "OUT/model.safetensors",
+    "predict checkpoints/default FILE --output answers.jsonl": "answers.jsonl",
+    "embed checkpoints/default FILE --output vectors.parquet": "vectors.parquet",
+}
+
+
+def blocks(page: Path, *languages: str) -> list[str]:
+    return [code for language, _, code in BLOCK.findall(page.read_text(encoding="utf-8")) if language in languages]
+
+
+WITH_PYTHON = [p for p, name in zip(PAGES, IDS, strict=True) if name not in ELSEWHERE and blocks(p, "python")]
+
+
+def commands(page: Path) -> list[str]:
+    """The lines of shell blocks, whole, without comments."""
+    lines = "\n".join(blocks(page, "sh", "bash")).replace("\\\n", " ").splitlines()
+    return [found for line in lines if (found := re.sub(r"\s#.*", "", line).strip())]
+
+
+def anchors(page: Path) -> set[str]:
+    heads = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def test_links_lead_somewhere(page: Path) -> None:
+    prose = re.sub(
+        r"^```.*?^```|^ {4}.*?$|`[^`]*`", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL
+    )
+    for link in re.findall(r"\]\(([^)\s]+)\)", prose):
+        if link.startswith(("http://", "https://")):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), link
+        assert target.is_relative_to(ROOT), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def test_every_block_is_of_a_kind_that_is_tried() -> None:
+    for page in PAGES:
+        fences = re.findall(r"^```(.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+        assert len(fences) % 2 == 0, page
+        kinds = {fence.split(" ")[0] for fence in fences[::2]}
+        assert kinds <= {"python", "sh", "bash", "yaml", "json", "mermaid", "text"}, (page, kinds)
+
+
+@pytest.mark.parametrize("page", WITH_PYTHON, ids=lambda page: page.name)
+def test_python_runs_as_it_stands(page: Path, tmp_path: Path) -> None:
+    code = "\n".join(blocks(page, "python"))
+    for name in ("assets", "checkpoints"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    environment = {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def test_commands_are_understood(page: Path) -> None:
+    group = typer.main.get_command(app)
+    for line in commands(page):
+        words = [word for word in shlex.split(line) if word != "..."]
+        if "-m" in words and words[words.index("-m") + 1 :][:1] == ["mtl"]:
+            verb, *rest = words[words.index("-m") + 2 :]
+            group.commands[verb].make_context(verb, [*rest, *_wanted(verb, rest)])
+        elif words[0].endswith("python") and words[1].endswith(".py"):
+            assert (ROOT / words[1]).is_file(), line
+        elif not line.startswith((*OUTSIDE, "curl", ".venv/bin/", "python -m venv")):
+            pytest.fail(f"{page.name}: nothing tries {line!r}")
+
+
+def _wanted(verb: str, rest: list[str]) -> list[str]:
+    """What a line with dots leaves to be filled in."""
+    return ["RECIPE"] if (verb == "train" and not rest[:1]) or rest[:1] == ["--device"] else []
+
+
+@pytest.mark.parametrize("line", RUN)
+def test_the_quick_commands_run(line: str, tmp_path: Path) -> None:
+    said = [found for page in PAGES for found in commands(page)]
+    assert f"python -m mtl {line}" in [re.sub(r"  +--.*", "", found) for found in said]
+    words = [
+        {"FILE": str(ROOT / "assets" / "samples" / "sentences.csv")}.get(
+            word, str(ROOT / word) if word.startswith(("assets/", "checkpoints/")) else word
+        )
+        for word in line.split()
+    ]
+    if "train" in words:  # a recipe's encoder is relative to where one stands
+        (tmp_path / "checkpoints").symlink_to(ROOT / "checkpoints")
+    done = subprocess.run(
+        [sys.executable, "-m", "mtl", *words],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (tmp_path / RUN[line]).stat().st_size > 0
+
+
+def test_recipes_in_the_guides_are_recipes(tmp_path: Path) -> None:
+    found = [code for page in PAGES for code in blocks(page, "yaml")]
+    assert found
+    for code in found:
+        path = tmp_path / "recipe.yaml"
+        path.write_text(code, encoding="utf-8")
+        assert load_recipe(path).tasks
+
+
+def test_a_task_type_by_the_guide_is_one_file_one_line_and_one_test(tmp_path: Path) -> None:
+    page = (ROOT / "assets" / "docs" / "contributing.md").read_text(encoding="utf-8")
+    files = {name: code for _, name, code in BLOCK.findall(page) if name}
+    assert sorted(name.split("/")[0] for name in files) == ["mtl", "tests"]
+    module, test = sorted(files)
+    (tmp_path / "new_task.py").write_text(files[module], encoding="utf-8")
+    spec = importlib.util.spec_from_file_location("mtl.tasks.pair_classification", tmp_path / "new_task.py")
+    assert spec is not None
+    made = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = made
+    try:
+        spec.loader.exec_module(made)
+        (line,) = re.findall(r'^    "(\w+)": (\w+),$', page, re.MULTILINE)
+        assert getattr(made, line[1]).kind == line[0]
+        space: dict[str, object] = {}
+        exec(compile(files[test], test, "exec"), space)
+        from tests.conftest import make_predictor
+
+        space["test_it_learns_which_pairs_are_alike"](make_predictor.__wrapped__())
+    finally:
+        del sys.modules[spec.name]
