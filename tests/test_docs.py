@@ -11,9 +11,12 @@ from pathlib import Path
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
+import mtl
 from mtl.__main__ import app
 from mtl.settings import ROOT
+from mtl.tasks import TASK_TYPES
 from mtl.training.recipe import load_recipe
 
 PAGES = [
@@ -138,24 +141,36 @@ def test_recipes_in_the_guides_are_recipes(tmp_path: Path) -> None:
         assert load_recipe(path).tasks
 
 
-def test_a_task_type_by_the_guide_is_one_file_one_line_and_one_test(tmp_path: Path) -> None:
+def test_a_task_type_by_the_guide_is_one_file_one_line_and_one_test(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_predictor
+) -> None:
     page = (ROOT / "assets" / "docs" / "contributing.md").read_text(encoding="utf-8")
     files = {name: code for _, name, code in BLOCK.findall(page) if name}
-    assert sorted(name.split("/")[0] for name in files) == ["mtl", "tests"]
     module, test = sorted(files)
+    assert (module.split("/")[:2], test.split("/")[:2]) == (["mtl", "tasks"], ["tests", "tasks"])
     (tmp_path / "new_task.py").write_text(files[module], encoding="utf-8")
     spec = importlib.util.spec_from_file_location("mtl.tasks.pair_classification", tmp_path / "new_task.py")
-    assert spec is not None
     made = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = made
-    try:
-        spec.loader.exec_module(made)
-        (line,) = re.findall(r'^    "(\w+)": (\w+),$', page, re.MULTILINE)
-        assert getattr(made, line[1]).kind == line[0]
-        space: dict[str, object] = {}
-        exec(compile(files[test], test, "exec"), space)
-        from tests.conftest import make_predictor
+    monkeypatch.setitem(sys.modules, spec.name, made)
+    spec.loader.exec_module(made)
+    space: dict[str, object] = {}
+    exec(compile(files[test], test, "exec"), space)
+    space["test_it_learns_which_pairs_are_alike"](make_predictor)
 
-        space["test_it_learns_which_pairs_are_alike"](make_predictor.__wrapped__())
-    finally:
-        del sys.modules[spec.name]
+    ((kind, name),) = re.findall(r'^    "(\w+)": (\w+),$', page, re.MULTILINE)
+    monkeypatch.setitem(TASK_TYPES, kind, getattr(made, name))
+    rows = "sentence1,sentence2,label\n" + "a cat,the cat,same\na cat,the dog,other\n" * 8
+    (tmp_path / "rows.csv").write_text(rows, encoding="utf-8")
+    (tmp_path / "recipe.yaml").write_text(
+        f"encoder: {ROOT / 'checkpoints' / 'default'}\n"
+        "tasks: {nli: {type: pair_classification, labels: from data}}\n"
+        "sources: {pairs: {tasks: [nli], train: rows.csv, validation: rows.csv, test: rows.csv}}\n"
+        "training: {steps: 30, freeze: {encoder: true}}\n",
+        encoding="utf-8",
+    )
+    words = ["train", str(tmp_path / "recipe.yaml"), "--data-root", str(tmp_path), "--output", str(tmp_path / "out")]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    assert "pairs/nli" in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    (found,) = mtl.load(tmp_path / "out").analyze_pairs(["a cat"], ["the dog"])
+    assert found["nli"].label == "other"

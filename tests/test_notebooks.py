@@ -29,7 +29,7 @@ def test_a_notebook_runs(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_runs_as_long_as_it_takes_and_what_it_claims_holds(path: Path) -> None:
+def test_a_notebook_runs_at_full_length(path: Path) -> None:
     run(path)
 
 
@@ -39,7 +39,7 @@ def test_there_are_six_which_keep_what_they_said_and_nothing_of_a_machine() -> N
         cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
         assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1)), "run once, from the top"
         outputs = [output for cell in cells for output in cell.outputs]
-        assert sum("image/png" in output.get("data", {}) for output in outputs) + len(outputs) > 3
+        assert len(outputs) > 3
         assert all(output.output_type != "error" for output in outputs)
         text = path.read_text(encoding="utf-8")
         assert str(ROOT) not in text

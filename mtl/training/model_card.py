@@ -70,7 +70,7 @@ def _front_matter(
 
     results = [
         EvalResult(
-            task_type=HUB_TASKS[task.kind],
+            task_type=HUB_TASKS.get(task.kind, "other"),
             task_name=task.name,
             dataset_type=key.rpartition("/")[0],
             dataset_name=key.rpartition("/")[0],
@@ -146,7 +146,7 @@ def _metrics(
         note = f" (among {', '.join(among)})" if isinstance(among, list) else ""
         rows.append(f"| {name}{note} | {metrics['examples']} | {', '.join(shown)} |")
     table = "\n".join(["| test set / task | rows | metrics |", "|---|---|---|", *rows])
-    kinds = dict.fromkeys(task.kind for task in tasks)
+    schemes = [SCHEMES[kind] for kind in dict.fromkeys(task.kind for task in tasks) if kind in SCHEMES]
     words = [f"In brackets: the limits of 95 % of {DRAWS} draws of the test rows, with replacement."]
     teachers = provenance.get("teachers")
     if isinstance(teachers, list) and teachers:
@@ -155,7 +155,7 @@ def _metrics(
         words.append("One training run.")
     if isinstance(run, dict) and run.get("reason") == "stopped":
         words.append(f"It was stopped by hand after {run['steps']:,} steps, before its schedule ended.")
-    return "\n\n".join(["## Test figures", table, " ".join([*(SCHEMES[kind] for kind in kinds), *words])])
+    return "\n\n".join(["## Test figures", table, " ".join([*schemes, *words])])
 
 
 def _brackets(limits: Sequence[float] | None) -> str:
