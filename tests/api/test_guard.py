@@ -18,6 +18,7 @@ from mtl.api.app import build_api
 from mtl.errors import BusyError, ConfigError
 from mtl.service.service import Service
 from mtl.settings import Settings
+from tests.running import run
 
 BODY = {"texts": ["the cat"]}
 SECRET = "Zebras whisper quietly"
@@ -136,7 +137,7 @@ def answered_by(api: object, path: str, receive: object, takes: int = 10_000) ->
         "raw_path": path.encode(), "root_path": "", "query_string": b"", "scheme": "http", "client": ("t", 1),
         "server": ("t", 80), "headers": [(b"content-type", b"application/json")],
     }  # fmt: skip
-    asyncio.run(api(scope, receive, send))
+    run(api(scope, receive, send))
     return sent
 
 

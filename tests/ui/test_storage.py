@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from starlette.testclient import TestClient
 from starlette.types import Receive, Scope, Send
 
 from mtl.ui import storage
+from tests.running import run
 
 
 async def measure(scope: Scope, receive: Receive, send: Send) -> None:
@@ -69,7 +69,7 @@ def test_an_upload_is_larger_and_ends_where_the_disk_is_full(client: TestClient,
         sent.append(message)
 
     scope = {"type": "http", "method": "POST", "path": storage.UPLOAD, "headers": []}
-    asyncio.run(storage.PageGate(measure, most=1000)(scope, receive, send))
+    run(storage.PageGate(measure, most=1000)(scope, receive, send))
     assert sum(taken) == 1500, "looked at the beginning and after a thousand bytes"
     assert sent[0]["status"] == 507
     assert b"disk of the service is full" in sent[1]["body"]
@@ -100,11 +100,11 @@ def test_no_field_fetches_an_address(field: type[gr.blocks.Block], tmp_path: Pat
     monkeypatch.setattr("gradio.processing_utils.async_ssrf_protected_download", fetch)
     storage.narrow_gradio()
     with pytest.raises(gr.Error, match="addresses are not fetched"):
-        asyncio.run(field().async_move_resource_to_block_cache("https://example.com/x.csv"))
+        run(field().async_move_resource_to_block_cache("https://example.com/x.csv"))
     assert asked == []
     table = tmp_path / "t.csv"
     table.write_text("text", encoding="utf-8")
-    moved = asyncio.run(field().async_move_resource_to_block_cache(table))
+    moved = run(field().async_move_resource_to_block_cache(table))
     assert Path(moved).read_text(encoding="utf-8") == "text"
 
 
