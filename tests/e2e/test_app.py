@@ -24,6 +24,14 @@ def choose_file(page, field: str, path: Path) -> None:
     page.locator(f"{field} input[type=file]").set_input_files(str(path))
 
 
+def wait_for_file(page, field: str, name: str) -> None:
+    """Until a field shows a file; its name and its ending are elements of their own."""
+    page.wait_for_function(
+        "([field, name]) => document.querySelector(field).innerText.replace(/\\s/g, '').includes(name)",
+        arg=[field, name],
+    )
+
+
 def test_page_is_no_wider_than_the_screen(page) -> None:
     for tab in ("Similarity", "Map", "Classify & entities", "Fine-tune"):
         open_tab(page, tab)
@@ -103,7 +111,7 @@ def test_map_reads_an_uploaded_table_and_colours_by_its_column(page, tmp_path: P
     open_tab(page, "Map")
     page.get_by_label("A table", exact=True).check()
     choose_file(page, "#map-file", table)
-    page.get_by_text("notes.csv").first.wait_for()
+    wait_for_file(page, "#map-file", "notes.csv")
     page.wait_for_timeout(800)
     page.locator("#map-go").click()
     page.wait_for_function("document.querySelector('#map-note').innerText.startsWith('30 sentences')", timeout=120_000)
@@ -211,7 +219,7 @@ def test_bad_table_names_row_and_column_and_the_app_goes_on(page, tmp_path: Path
     open_tab(page, "Fine-tune")
     page.get_by_label("My table").check()
     choose_file(page, "#tune-file", table)
-    page.get_by_text("bad.csv").first.wait_for()
+    wait_for_file(page, "#tune-file", "bad.csv")
     page.wait_for_timeout(800)
     page.locator("#tune-go").click()
     page.locator("[data-testid=toast-text]", has_text=re.compile("row 2.*has 1 cells; expected 2")).wait_for()

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from tests.e2e.conftest import opened
-from tests.e2e.test_app import choose_file, open_tab
+from tests.e2e.test_app import choose_file, open_tab, wait_for_file
 
 pytestmark = pytest.mark.e2e
 
@@ -97,7 +97,7 @@ def test_search_reads_the_samples_and_an_uploaded_table(wide, tmp_path: Path) ->
     table.write_text("\n".join(json.dumps({"question": row}) for row in rows), encoding="utf-8")
     wide.locator("#search-source").get_by_label("A table").check()
     choose_file(wide, "#search-file", table)
-    wide.get_by_text("faq.jsonl").first.wait_for()
+    wait_for_file(wide, "#search-file", "faq.jsonl")
     wide.wait_for_timeout(800)
     wide.locator("#search-query textarea").fill("forgot my login")
     wide.locator("#search-go").click()
