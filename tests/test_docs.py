@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import shlex
 import subprocess
@@ -15,9 +16,12 @@ from typer.testing import CliRunner
 
 import mtl
 from mtl.__main__ import app
+from mtl.api import schemas
 from mtl.settings import ROOT
 from mtl.tasks import TASK_TYPES
 from mtl.training.recipe import load_recipe
+from tests.package_map import BLOCK as BLOCK_OF_FILES
+from tests.package_map import package_map
 
 PAGES = [
     ROOT / "README.md",
@@ -40,7 +44,13 @@ RUN = {
 
 
 def blocks(page: Path, *languages: str) -> list[str]:
-    return [code for language, _, code in BLOCK.findall(page.read_text(encoding="utf-8")) if language in languages]
+    """Blocks without a file's name; those with one are put in place and tried below."""
+    found = BLOCK.findall(page.read_text(encoding="utf-8"))
+    return [code for language, name, code in found if language in languages and not name]
+
+
+def files(page: Path) -> dict[str, str]:
+    return {name: code for _, name, code in BLOCK.findall(page.read_text(encoding="utf-8")) if name}
 
 
 WITH_PYTHON = [p for p, name in zip(PAGES, IDS, strict=True) if name not in ELSEWHERE and blocks(p, "python")]
@@ -77,7 +87,7 @@ def test_every_block_is_of_a_kind_that_is_tried() -> None:
         fences = re.findall(r"^```(.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
         assert len(fences) % 2 == 0, page
         kinds = {fence.split(" ")[0] for fence in fences[::2]}
-        assert kinds <= {"python", "sh", "bash", "yaml", "json", "mermaid", "text"}, (page, kinds)
+        assert kinds <= {"python", "sh", "bash", "yaml", "json", "mermaid", "text", "csv"}, (page, kinds)
 
 
 @pytest.mark.parametrize("page", WITH_PYTHON, ids=lambda page: page.name)
@@ -141,20 +151,52 @@ def test_recipes_in_the_guides_are_recipes(tmp_path: Path) -> None:
         assert load_recipe(path).tasks
 
 
+def test_answers_in_the_guides_are_what_the_schemas_allow() -> None:
+    shown = [json.loads(code) for page in PAGES for code in blocks(page, "json")]
+    answers, errors = ([one for one in shown if key in one] for key in ("results", "error"))
+    assert (len(answers), len(errors)) == (1, 1)
+    assert schemas.AnalyzeResponse.model_validate(answers[0]).model_dump(exclude_unset=True) == answers[0]
+    assert schemas.ErrorResponse.model_validate(errors[0]).model_dump() == errors[0]
+
+
+def test_the_readmes_own_model_is_trained_and_read(tmp_path: Path) -> None:
+    for name, code in files(ROOT / "README.md").items():
+        (tmp_path / name).write_text(code, encoding="utf-8")
+    for name in ("mtl", "checkpoints"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    line = "python -m mtl train mine.yaml --output mine"
+    assert line in commands(ROOT / "README.md")
+    environment = {"HF_HUB_OFFLINE": "1", "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
+    for words in (shlex.split(line)[1:], ["mine.py"]):
+        done = subprocess.run(
+            [sys.executable, *words], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.startswith("question {")
+    old, new = (mtl.load(folder) for folder in (ROOT / "checkpoints" / "default", tmp_path / "mine"))
+    texts = ["Maria Keller opened the new clinic in Oslo."]
+    assert new.analyze(texts)[0]["entities"] == old.analyze(texts)[0]["entities"]
+    assert new.analyze(texts)[0]["topic"].scores == pytest.approx(old.analyze(texts)[0]["topic"].scores, abs=1e-3)
+
+
+def test_the_map_of_the_readme_has_every_file() -> None:
+    assert BLOCK_OF_FILES.findall((ROOT / "README.md").read_text(encoding="utf-8")) == [package_map()]
+
+
 def test_a_task_type_by_the_guide_is_one_file_one_line_and_one_test(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_predictor
 ) -> None:
-    page = (ROOT / "assets" / "docs" / "contributing.md").read_text(encoding="utf-8")
-    files = {name: code for _, name, code in BLOCK.findall(page) if name}
-    module, test = sorted(files)
+    guide = ROOT / "assets" / "docs" / "contributing.md"
+    page, shown = guide.read_text(encoding="utf-8"), files(guide)
+    module, test = sorted(shown)
     assert (module.split("/")[:2], test.split("/")[:2]) == (["mtl", "tasks"], ["tests", "tasks"])
-    (tmp_path / "new_task.py").write_text(files[module], encoding="utf-8")
+    (tmp_path / "new_task.py").write_text(shown[module], encoding="utf-8")
     spec = importlib.util.spec_from_file_location("mtl.tasks.pair_classification", tmp_path / "new_task.py")
     made = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, spec.name, made)
     spec.loader.exec_module(made)
     space: dict[str, object] = {}
-    exec(compile(files[test], test, "exec"), space)
+    exec(compile(shown[test], test, "exec"), space)
     space["test_it_learns_which_pairs_are_alike"](make_predictor)
 
     ((kind, name),) = re.findall(r'^    "(\w+)": (\w+),$', page, re.MULTILINE)

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,7 @@ def opened(app: App, browser: object, screen: str, scheme: str = "light", query:
     )
     page = context.new_page()
     page.set_default_timeout(150_000)
+    page.wait_for_function = partial(page.wait_for_function, polling=100)  # a busy machine may draw no frame for long
     outside: list[str] = []
     errors: list[str] = []
     local = ("http://127.0.0.1", "ws://127.0.0.1", "data:", "blob:")
@@ -94,6 +96,18 @@ def opened(app: App, browser: object, screen: str, scheme: str = "light", query:
 @pytest.fixture(params=["desktop", "phone"])
 def page(request: pytest.FixtureRequest, app: App, browser: object) -> Iterator[object]:
     with opened(app, browser, request.param) as page:
+        yield page
+
+
+@pytest.fixture
+def desktop(app: App, browser: object) -> Iterator[object]:
+    with opened(app, browser, "desktop") as page:
+        yield page
+
+
+@pytest.fixture
+def phone(app: App, browser: object) -> Iterator[object]:
+    with opened(app, browser, "phone") as page:
         yield page
 
 

@@ -19,6 +19,8 @@ from tests.running import run
 DOCS = ROOT / "assets" / "docs" / "rest-api.md"
 HERE = "http://127.0.0.1:7860"
 BLOCKS = re.findall(r"```(bash|python)\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
+LINES = re.findall(r"^curl .*?[^\\\n]$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+BLOCKS += [("bash", line) for line in LINES]
 TEXTS = ["Maria Keller opened the new clinic in Oslo.", "The 🏳️‍🌈 parade in Ghent was a joy."]
 
 pytestmark = pytest.mark.e2e

@@ -30,6 +30,7 @@ def train(page, name: str = "tuned 1", words: str = "finished after") -> None:
 
 
 def tuned_table(page, field: str) -> list[list[str]]:
+    page.locator(f"{field} tr").nth(1).wait_for()
     return [row.split("\t") for row in page.locator(f"{field} tr").all_inner_texts()[1:]]
 
 

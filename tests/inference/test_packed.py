@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 from transformers import DistilBertConfig, DistilBertModel
 
 from mtl.inference import packed_layers, workers
@@ -19,7 +20,7 @@ from mtl.inference.predictor import Predictor
 from mtl.inference.workers import in_parallel
 from mtl.model.encoder import Encoder
 from mtl.tasks import Classification, NamedEntities
-from mtl.types import Tokens
+from mtl.types import Encoding, Tokens
 from tests.conftest import MakePredictor
 
 needs_operators = pytest.mark.skipif(not can_pack(torch.float32), reason="this torch has no mkldnn operators")
@@ -183,6 +184,29 @@ def test_a_packed_model_that_differs_does_not_serve(predictor: Predictor, monkey
     plain = predictor.copy()
     plain.packed = False
     np.testing.assert_array_equal(predictor.encode(TEXTS), plain.encode(TEXTS))
+
+
+class Pairs(nn.Module):
+    """A head that reads two texts at a time, as a task type of one's own may."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.network = nn.Linear(2 * width, 3)
+
+    def forward(self, encoding: Encoding) -> torch.Tensor:
+        return self.network(torch.cat(encoding.sentence.chunk(2), dim=-1))
+
+
+@needs_operators
+def test_a_model_with_a_head_of_pairs_is_packed(make_predictor: MakePredictor, caplog) -> None:
+    model = make_predictor(HEADS).model
+    model.heads["pairs"] = Pairs(model.encoder.width)
+    packed = pack(model.eval(), torch.float32)
+    assert packed is not None, caplog.text
+    texts = tokens(make_predictor(HEADS), TEXTS[:4])
+    with torch.no_grad():
+        wanted = model.read(model.encode(texts), ["pairs"])["pairs"]
+    torch.testing.assert_close(packed.read(packed.encode(texts), ["pairs"])["pairs"], wanted, atol=1e-4, rtol=1e-4)
 
 
 @needs_operators
