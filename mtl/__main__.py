@@ -183,9 +183,7 @@ def benchmark(
     rounds: Annotated[int, typer.Option(min=1, help="How often each contender is measured.")] = 3,
     only: Annotated[str, typer.Option(help="Cases between semicolons, such as 'short;mixed'.")] = "",
     texts: Annotated[Optional[Path], typer.Option(help="A table with a column 'text'; else the samples.")] = None,
-    output: Annotated[Path, typer.Option(help="Folder for benchmark.json and benchmark.html.")] = Path(
-        "assets/results"
-    ),
+    output: Annotated[Optional[Path], typer.Option(help="Folder for benchmark.json and benchmark.html.")] = None,
 ) -> None:
     """Throughput, latency, maps and memory, side by side with what you would pick instead. Takes some minutes."""
     from mtl.data import tables
@@ -194,7 +192,8 @@ def benchmark(
     from mtl.settings import ROOT
     from mtl.ui.plots import benchmark_figure
 
-    make_writable(output)
+    if output:
+        make_writable(output)
     table = tables.read(texts or ROOT / "assets" / "samples" / "sentences.csv")
     sentences = [row.texts[0] for row in tables.examples(table, [])]
     found = bench.run(
@@ -204,9 +203,11 @@ def benchmark(
         cases=[case.strip() for case in only.split(";")] if only else tuple(bench.CASES),
         on_measured=lambda case, name, _: typer.echo(f"{case}: {name} measured", err=True),
     )
-    bench.write(found, output / bench.RESULTS_FILE)
-    benchmark_figure(found).write_html(output / "benchmark.html", include_plotlyjs="cdn")
-    typer.echo("\n".join([*bench.in_words(found), f"wrote {output / bench.RESULTS_FILE}"]))
+    typer.echo("\n".join(bench.in_words(found)))
+    if output:
+        bench.write(found, output / bench.RESULTS_FILE)
+        benchmark_figure(found).write_html(output / "benchmark.html", include_plotlyjs="cdn")
+        typer.echo(f"wrote {output / bench.RESULTS_FILE}")
 
 
 def _train(recipe: Recipe, data_root: Path, output: Path, device: str, *, resume: bool) -> None:

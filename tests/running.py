@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import TypeVar
 
 ROOT = Path(__file__).resolve().parents[1]
+DATA = Path(os.environ.get("MTL_TEST_DATA", ROOT.parent / "shared" / "data"))
+"""The data sets of default.yaml, for tests that want them; see assets/docs/data-sets.md."""
 T = TypeVar("T")
 
 

@@ -17,13 +17,13 @@ from mtl.inference.onnx_export import export_onnx
 from mtl.inference.predictor import Predictor
 from mtl.settings import ROOT
 from mtl.types import LabelScores
+from tests.running import DATA
 
 FOLDER = ROOT / "checkpoints" / "default"
-DATA = ROOT.parent / "shared" / "data"
 RENAME = {"science-technology": "science/technology"}
 TEXTS = ["Oslo wins the cup.", "", "U.S. 👍🏽 naïve café", "one two three four five six seven " * 60]
 
-needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the test sets are not here")
+needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="no test sets here; MTL_TEST_DATA names their folder")
 
 
 @pytest.fixture(scope="module")

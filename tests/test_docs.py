@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 import re
@@ -12,14 +13,16 @@ from pathlib import Path
 
 import pytest
 import typer
+import yaml
 from typer.testing import CliRunner
 
 import mtl
 from mtl.__main__ import app
 from mtl.api import schemas
 from mtl.settings import ROOT
-from mtl.tasks import TASK_TYPES
-from mtl.training.recipe import load_recipe
+from mtl.tasks import TASK_TYPES, Classification, NamedEntities, Similarity
+from mtl.training.config import Balancing, FreezePolicy, Retention, Sampling, TrainConfig
+from mtl.training.recipe import Recipe, SourceSpec, load_recipe
 from tests.package_map import BLOCK as BLOCK_OF_FILES
 from tests.package_map import package_map
 
@@ -217,3 +220,34 @@ def test_a_task_type_by_the_guide_is_one_file_one_line_and_one_test(
     assert "pairs/nli" in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     (found,) = mtl.load(tmp_path / "out").analyze_pairs(["a cat"], ["the dog"])
     assert set(found["nli"].scores) == {"same", "other"}
+
+
+def test_the_recipe_reference_has_every_field_with_its_default() -> None:
+    page = (ROOT / "assets" / "docs" / "recipe.md").read_text(encoding="utf-8")
+    tables = [
+        {row[0]: row[1] for row in re.findall(r"^\| `(\w+)` \| (.*?) \|", part, re.MULTILINE)}
+        for part in page.split("| field | default | what it is |")[1:]
+    ]
+    own = {"name", "labels", "metric"}
+    described = (Recipe, Classification, NamedEntities, Similarity, SourceSpec, TrainConfig, FreezePolicy, Sampling)
+    assert tables[1].keys() == own - {"name"}
+    for kind, said in zip((*described, Balancing), [tables[0], *tables[2:]], strict=True):
+        fields = {f.name: f for f in dataclasses.fields(kind) if not (kind in described[1:4] and f.name in own)}
+        assert said.keys() == fields.keys(), kind
+        for name, field in fields.items():
+            assert said[name].strip("`") == _default(field), (kind, name)
+
+
+def _default(field: dataclasses.Field) -> str:
+    """As YAML on one line."""
+    if field.default_factory is not dataclasses.MISSING:
+        made = field.default_factory()
+        value = dataclasses.asdict(made) if isinstance(made, Retention) else {} if not isinstance(made, tuple) else []
+    elif field.default is dataclasses.MISSING:
+        return "must be given"
+    else:
+        value = field.default
+    if value == "":
+        return '""'
+    said = yaml.safe_dump(list(value) if isinstance(value, tuple) else value, default_flow_style=True, sort_keys=False)
+    return said.removesuffix("\n...\n").strip()

@@ -222,8 +222,8 @@ def in_words(found: Results) -> Iterator[str]:
             yield f"  {name:22} {_figures(runs)}"
     yield "ratios, medians of paired rounds:"
     for ratio in found.ratios:
-        met = "met" if ratio.found >= ratio.target else "SHORT"
-        yield f"  {ratio.what:38} {ratio.found:6.2f} times {ratio.theirs} (asked for: {ratio.target}, {met})"
+        met = "met" if ratio.found >= ratio.target else "short of it"
+        yield f"  {ratio.what:38} {ratio.found:6.2f} times {ratio.theirs} (goal {ratio.target}: {met})"
     for name, why in found.left_out.items():
         yield f"left out: {name} ({why})"
 

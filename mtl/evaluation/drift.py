@@ -104,7 +104,7 @@ def drift(
             if words[0] != words[1]:
                 flips.append(Flip(text, task.name, *words))
     shifts += [shift for task in kept for shift in _against_gold(task, old, new, gold)]
-    shifts.append(Shift("similarity", "rank correlation with people", old.similarity, new.similarity))
+    shifts.append(Shift("similarity", "rank correlation with the pairs' scores", old.similarity, new.similarity))
     cosines = [float(old.analyses[text].vector @ new.analyses[text].vector) for text in texts]
     return Drift(tuple(shifts), tuple(flips), float(np.mean(cosines)))
 

@@ -50,9 +50,10 @@ def write_card(folder: Path, predictor: Predictor, *, probes: Sequence[Probe] = 
     found, test = predictor.meta.get("provenance"), predictor.meta.get("test")
     provenance: Mapping[str, object] = found if isinstance(found, dict) else {}
     scores: Mapping[str, Mapping[str, object]] = test if isinstance(test, dict) else {}
+    n = len(predictor.tasks)
     sections = [
         f"---\n{_front_matter(folder.name, predictor, provenance, scores)}\n---",
-        f"# {folder.name}: one sentence encoder, {len(predictor.tasks)} tasks, one pass",
+        f"# {folder.name}: one sentence encoder, {n} {'task' if n == 1 else 'tasks'}, one pass",
         "A plain sentence encoder in the root of this folder, and beside it small heads that read its states.",
         _tasks(predictor),
         _use(folder, predictor.model.encoder.width),
@@ -201,7 +202,9 @@ def _data(provenance: Mapping[str, object]) -> str:
         return ""
     rows = [f"| {n} | {', '.join(s['tasks'])} | {s['source']} | {s['licence']} |" for n, s in sources.items()]
     table = "\n".join(["| set | tasks | source | licence |", "|---|---|---|---|", *rows])
+    base = provenance.get("began_with")
+    before = f"It began with the weights of {base}, whose card names the data that they saw. " if base else ""
     return (
-        f"## Data\n\nTrained on the training parts of these sets, without the rows whose text also stands in one of "
-        f"their validation or test parts:\n\n{table}"
+        f"## Data\n\n{before}Trained on the training parts of these sets, without the rows whose text also stands in "
+        f"one of their validation or test parts:\n\n{table}"
     )

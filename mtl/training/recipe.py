@@ -17,6 +17,7 @@ import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from mtl.errors import ConfigError
+from mtl.model.checkpoint import read_meta
 from mtl.model.pooling import PoolingMode
 from mtl.training.config import TrainConfig
 
@@ -211,7 +212,12 @@ def _encoder_name(recipe: Recipe) -> str:
 
 
 def provenance(recipe: Recipe) -> Mapping[str, object]:
-    """What a checkpoint should say of its making: encoder, data with licences, training settings."""
+    """What a checkpoint should say of its making: encoder, data with licences, training settings.
+
+    Where the encoder is an mtl checkpoint its licence and language hold for what is made of it, unless the recipe
+    says others, and `began_with` names it.
+    """
+    base = _checkpoint_origin(recipe)
     kept = {
         name: {
             "tasks": list(s.tasks),
@@ -226,9 +232,18 @@ def provenance(recipe: Recipe) -> Mapping[str, object]:
     }
     return {
         "encoder": _encoder_name(recipe),
-        "licence": recipe.licence,
-        "language": recipe.language,
+        "licence": recipe.licence or base.get("licence", ""),
+        "language": recipe.language or base.get("language", ""),
+        **({"began_with": _encoder_name(recipe)} if base else {}),
         "sources": kept,
         "teachers": list(recipe.teachers),
         "training": TypeAdapter(TrainConfig).dump_python(recipe.training, mode="json"),
     }
+
+
+def _checkpoint_origin(recipe: Recipe) -> Mapping[str, object]:
+    """The provenance of the checkpoint that a recipe begins with; nothing for any other encoder."""
+    if not (Path(recipe.encoder) / "mtl.json").is_file():
+        return {}
+    found = read_meta(Path(recipe.encoder)).get("provenance")
+    return found if isinstance(found, dict) else {}

@@ -58,7 +58,7 @@ def test_ratios_are_medians_of_pairs_and_above_1_is_better(predictor: Predictor,
     assert set(found.left_out) == set(CASES["short"]) - {"sentence-transformers", "mtl"}
     words = "\n".join(benchmark.in_words(found))
     assert "encode, short sentences" in words
-    assert "5.00 times sentence-transformers (asked for: 4.8, met)" in words
+    assert "5.00 times sentence-transformers (goal 4.8: met)" in words
     assert "left out: OpenVINO" in words
     benchmark.write(found, tmp_path / "found.json")
     assert json.loads((tmp_path / "found.json").read_text())["ratios"][0]["found"] == 5.0

@@ -15,8 +15,8 @@ from mtl.inference.packed import can_pack
 from mtl.model.precision import Precision
 from mtl.settings import ROOT
 from mtl.types import Analysis, LabelScores
+from tests.running import DATA
 
-DATA = ROOT.parent / "shared" / "data"
 TIE = 1e-3
 SETS = (
     ("uci_news", "topic", {"science-technology": "science/technology"}),
@@ -28,7 +28,7 @@ SETS = (
 
 pytestmark = [
     pytest.mark.long,
-    pytest.mark.skipif(not DATA.is_dir(), reason="the data sets lie in ../shared/data"),
+    pytest.mark.skipif(not DATA.is_dir(), reason="the data sets are not here; MTL_TEST_DATA names their folder"),
     pytest.mark.skipif(not can_pack(torch.float32), reason="this torch has no mkldnn operators"),
 ]
 

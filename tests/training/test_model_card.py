@@ -67,6 +67,12 @@ def test_figures_data_and_scheme_stand_in_the_text(predictor: Predictor, tmp_pat
     assert "learned from the answers of 2 earlier ones" in card
 
 
+def test_a_model_made_of_a_checkpoint_names_it(predictor: Predictor, tmp_path: Path, monkeypatch) -> None:
+    assert "It began with" not in card_of(predictor, tmp_path / "fresh")
+    monkeypatch.setitem(PROVENANCE, "began_with", "default")
+    assert "It began with the weights of default, whose card names" in card_of(predictor, tmp_path / "tuned")
+
+
 def test_only_wrong_probes_are_shown(predictor: Predictor, tmp_path: Path) -> None:
     said = predictor.analyze(["soup"])[0]["topic"]
     assert isinstance(said, LabelScores)

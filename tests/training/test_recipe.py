@@ -12,6 +12,7 @@ from mtl.errors import ConfigError
 from mtl.settings import ROOT
 from mtl.training.recipe import load_recipe, provenance, teacher_recipes
 from mtl.training.recipe_data import build_tasks, load_sources
+from tests.running import DATA
 
 DEFAULT = ROOT / "assets" / "recipes" / "default.yaml"
 RECIPE = """
@@ -121,12 +122,20 @@ def test_the_default_recipe_names_a_licence_and_a_source_for_every_set() -> None
     assert {task for entry in sources.values() for task in entry["tasks"]} == set(wanted.tasks)
 
 
+def test_what_is_made_of_a_checkpoint_inherits_its_licence() -> None:
+    said = provenance(load_recipe(DEFAULT, [f"encoder={ROOT / 'checkpoints' / 'default'}", "licence=''"]))
+    assert (said["licence"], said["language"], said["began_with"]) == ("cc-by-sa-4.0", "en", "default")
+    said = provenance(load_recipe(DEFAULT, [f"encoder={ROOT / 'checkpoints' / 'default'}", "licence=mit"]))
+    assert said["licence"] == "mit"
+    said = provenance(load_recipe(DEFAULT, ["licence=''"]))
+    assert (said["licence"], "began_with" in said) == ("", False)
+
+
 def test_the_default_recipes_data_can_be_read_where_it_is() -> None:
-    root = ROOT.parent / "shared" / "data"
-    if not root.is_dir():
-        pytest.skip("the data sets of the default recipe are not here")
+    if not DATA.is_dir():
+        pytest.skip("the data sets of the default recipe are not here; MTL_TEST_DATA names their folder")
     wanted = load_recipe(DEFAULT)
-    tasks = build_tasks(wanted, root)
-    test = {source.name: source for source in load_sources(wanted, tasks, root, "test")}
+    tasks = build_tasks(wanted, DATA)
+    test = {source.name: source for source in load_sources(wanted, tasks, DATA, "test")}
     assert len(test["sib200_en"].examples) == 204
     assert "science/technology" in {row.targets["topic"] for row in test["uci_news"].examples}
