@@ -58,7 +58,11 @@ def length_cost(found: LengthCost, short: float, whole: float) -> str:
     """What a vector of that length keeps, and what it saves."""
     facts = (
         ("of the ten nearest sentences stay", found.kept, f"{found.kept:.0%}"),
-        (f"agreement with the pairs' scores (in full: {found.spearman_in_full:.3f})", found.spearman, f"{found.spearman:.3f}"),
+        (
+            f"agreement with their scores (in full: {found.spearman_in_full:.3f})",
+            found.spearman,
+            f"{found.spearman:.3f}",
+        ),
     )
     bars = "".join(
         f'<div class="mtl-bar"><b>{escape(words)}</b>{track(value)}<span>{shown}</span></div>'
