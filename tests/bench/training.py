@@ -157,7 +157,7 @@ def _print(case: str, times: dict[str, list[dict[str, float]]], ratios: list[dic
         print(f"  {name:26} {each}{more}")
     for found in ratios:
         met = "met" if float(str(found["ratio"])) >= float(str(found["target"])) else "SHORT"
-        print(f"  {found['what']:56} {found['ratio']:7.2f} times  (asked for: {found['target']}, {met})", flush=True)
+        print(f"  {found['what']:56} {found['ratio']:7.2f} times  (goal {found['target']}, {met})", flush=True)
 
 
 def _rows(arguments: argparse.Namespace, words: set[str]):
