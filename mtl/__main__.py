@@ -173,7 +173,11 @@ def export(
     if format_ != "onnx":
         raise ConfigError(f"--format {format_}: unknown; say onnx")
     make_writable(output)
-    export_onnx(load(checkpoint, device="cpu", precision="fp32"), output)
+    predictor = load(checkpoint, device="cpu", precision="fp32")
+    export_onnx(predictor, output)
+    pairs = [task.name for task in predictor.tasks if task.n_texts == 2 and task.labels]
+    if pairs:
+        typer.echo(f"left out: {', '.join(pairs)}; the graph reads one text at a time")
     typer.echo(f"wrote {output}; try: python {output / 'use.py'} 'Maria opened a shop in Oslo.'")
 
 

@@ -12,7 +12,7 @@ from mtl.errors import ConfigError, DataError
 from mtl.inference.predictor import Predictor
 from mtl.tasks import Task
 from mtl.tasks.base import choices
-from mtl.tasks.classification import among
+from mtl.tasks.classification import Classification, among
 from mtl.types import Example, LabelScores, Prediction
 
 
@@ -65,8 +65,9 @@ def score(
 
 
 def _check_choice(task: Task, labels: Collection[str]) -> None:
-    if set(labels) - set(task.labels) or task.kind != "classification":
+    if not isinstance(task, Classification):
+        raise ConfigError(f"task {task.name!r} ({task.kind}) cannot be restricted to labels; classification can")
+    if set(labels) - set(task.labels):
         raise ConfigError(
-            f"task {task.name!r} cannot be restricted to {choices(sorted(labels))}; "
-            f"it has {choices(task.labels) or 'no labels'}"
+            f"task {task.name!r} cannot be restricted to {choices(sorted(labels))}; it has {choices(task.labels)}"
         )

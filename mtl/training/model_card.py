@@ -56,7 +56,7 @@ def write_card(folder: Path, predictor: Predictor, *, probes: Sequence[Probe] = 
         f"# {folder.name}: one sentence encoder, {n} {'task' if n == 1 else 'tasks'}, one pass",
         "A plain sentence encoder in the root of this folder, and beside it small heads that read its states.",
         _tasks(predictor),
-        _use(folder, predictor.model.encoder.width),
+        _use(folder, predictor),
         _metrics(predictor.tasks, scores, provenance, predictor.meta.get("run")),
         _limits(predictor, ask(predictor, probes) if probes else []),
         _data(provenance),
@@ -107,15 +107,21 @@ def _tasks(predictor: Predictor) -> str:
     return "\n".join(["| task | type | labels |", "|---|---|---|", *rows])
 
 
-def _use(folder: Path, width: int) -> str:
-    path = f"checkpoints/{folder.name}"
+def _use(folder: Path, predictor: Predictor) -> str:
+    path, width = f"checkpoints/{folder.name}", predictor.model.encoder.width
+    pairs = any(task.n_texts == 2 and task.labels for task in predictor.tasks)
+    answers = [
+        'found = model.analyze(["Oslo wins the cup."])[0]  # every task of one text, one pass',
+        'found = model.analyze_pairs(["Oslo wins the cup."], ["The cup goes to Oslo."])[0]  # every task of two texts',
+    ]
+    use = "\n".join(answers if pairs and any(t.n_texts == 1 for t in predictor.tasks) else answers[pairs : pairs + 1])
     return f"""## Use
 
 ```python
 import mtl
 
 model = mtl.load("{path}")
-found = model.analyze(["Oslo wins the cup."])[0]  # every task, one pass
+{use}
 model.encode(["Oslo wins the cup."])  # (1, {width}) float32, unit length
 
 from sentence_transformers import SentenceTransformer
@@ -127,7 +133,7 @@ from transformers import AutoModel, AutoTokenizer  # the encoder alone; its toke
 AutoModel.from_pretrained("{path}"), AutoTokenizer.from_pretrained("{path}")
 ```
 
-`python -m mtl export {path} --output DIR` writes encoder and heads as one ONNX graph.
+`python -m mtl export {path} --output DIR` writes the encoder and the heads of one text as one ONNX graph.
 
 Weights are stored in half precision and widened to float32 when loaded; the figures below are of the stored weights.
 mtl computes in bf16 where the hardware multiplies it (`precision="auto"`); say `mtl.load(..., precision="fp32")` for

@@ -14,7 +14,7 @@ from mtl.data.splits import text_key
 from mtl.errors import ConfigError
 from mtl.tasks import TASK_TYPES, Task, from_spec
 from mtl.tasks.base import choices
-from mtl.tasks.classification import balanced
+from mtl.tasks.classification import Classification, balanced
 from mtl.training.recipe import Recipe
 from mtl.types import Example
 
@@ -45,6 +45,8 @@ def build_task(recipe: Recipe, name: str, data_root: Path) -> Task:
 
 def _labels(recipe: Recipe, name: str, data_root: Path) -> Sequence[str]:
     labels = recipe.tasks[name].get("labels", ())
+    if isinstance(labels, (list, tuple)) and any(isinstance(label, bool) for label in labels):
+        raise ConfigError(f"task {name!r}: YAML reads yes, no, on and off as true and false; put its labels in quotes")
     if labels != FROM_DATA:
         return labels  # type: ignore[return-value]
     kind = TASK_TYPES.get(str(recipe.tasks[name].get("type")))
@@ -84,7 +86,7 @@ def load_source(
     spec = recipe.sources[name]
     chosen = [task for task in tasks if task.name in spec.tasks]
     for task in chosen:
-        if spec.among and (task.kind != "classification" or set(spec.among) - set(task.labels)):
+        if spec.among and (not isinstance(task, Classification) or set(spec.among) - set(task.labels)):
             raise ConfigError(
                 f"source {name!r}: among is {choices(spec.among)}; task {task.name!r} ({task.kind}) has "
                 f"{choices(task.labels) or 'no labels'}"

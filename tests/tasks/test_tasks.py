@@ -222,7 +222,7 @@ def test_a_task_is_its_settings(task) -> None:
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
-        ({"type": "poetry", "name": "x"}, "must be one of classification, ner, similarity"),
+        ({"type": "poetry", "name": "x"}, f"must be one of {', '.join(TASK_TYPES)}"),
         ({"type": "classification", "name": "x", "labels": ["a"]}, "needs two or more"),
         ({"type": "classification", "name": "x", "labels": ["a", "a"]}, "stands twice"),
         ({"type": "ner", "name": "x"}, "has no labels"),

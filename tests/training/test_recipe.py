@@ -139,3 +139,8 @@ def test_the_default_recipes_data_can_be_read_where_it_is() -> None:
     test = {source.name: source for source in load_sources(wanted, tasks, DATA, "test")}
     assert len(test["sib200_en"].examples) == 204
     assert "science/technology" in {row.targets["topic"] for row in test["uci_news"].examples}
+
+
+def test_labels_that_yaml_reads_as_true_and_false_are_told_so(recipe: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"yes, no, on and off as true and false; put its labels in quotes"):
+        build_tasks(load_recipe(recipe, ["tasks.mood.labels=[yes, no]"]), tmp_path)
