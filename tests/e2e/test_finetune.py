@@ -19,6 +19,12 @@ pytestmark = pytest.mark.e2e
 STATUS = "document.querySelector('#tune-status').innerText"
 
 
+def open_panel(page, name: str) -> None:
+    """As a person does: opens, then looks. What is typed in the moment in which a panel opens is lost."""
+    page.get_by_role("button", name=name).click()
+    page.wait_for_timeout(1000)
+
+
 def set_number(page, field: str, value: str) -> None:
     page.locator(f"{field} input[type=number]").fill(value)
     page.locator(f"{field} input[type=number]").press("Enter")
@@ -98,7 +104,7 @@ def test_the_network_is_drawn_pressed_and_measured(wide) -> None:
 
 def test_the_mix_follows_every_switch_before_any_step(wide) -> None:
     open_tab(wide, "Fine-tune")
-    wide.get_by_role("button", name="The mix of tasks, before any step").click()
+    open_panel(wide, "The mix of tasks, before any step")
     wait_for_words(wide, "#tune-mix", "your data")
     assert "replay" not in text_of(wide, "#tune-mix"), "nothing that is frozen can be forgotten"
     wide.get_by_label("Everything", exact=True).check()
@@ -125,10 +131,11 @@ def test_the_mix_follows_every_switch_before_any_step(wide) -> None:
 def test_a_run_is_watched_its_weights_and_conflicts_and_stopped_at_once(wide) -> None:
     open_tab(wide, "Fine-tune")
     wide.get_by_label("Everything", exact=True).check()
-    wide.get_by_role("button", name="The mix of tasks, before any step").click()
+    open_panel(wide, "The mix of tasks, before any step")
     set_number(wide, "#tune-label-weight", "2")
     set_number(wide, "#tune-steps", "500")
     wide.wait_for_timeout(500)
+    assert wide.locator("#tune-label-weight input[type=number]").input_value() == "2"
     wide.locator("#tune-go").click()
     wide.wait_for_function(
         f"/step [1-9].* steps and .* tokens a second, about .* s left/.test({STATUS})", timeout=180_000
