@@ -249,7 +249,8 @@ def _train(recipe: Recipe, data_root: Path, output: Path, device: str, *, resume
         signal.signal(signal.SIGINT, usual)
     if not processes.is_main or "test" in read_meta(output):
         return
-    typer.echo(f"wrote {output}; now its test figures")
+    scored = any(source.test for source in recipe.sources.values())
+    typer.echo(f"wrote {output}" + "; now its test figures" * scored)
     probes = read_probes(Path(recipe.probes)) if recipe.probes else []
     _test(output, load_sources(recipe, build_tasks(recipe, data_root), data_root, "test"), probes, device)
     if stop:

@@ -108,7 +108,8 @@ def _tasks(predictor: Predictor) -> str:
 
 
 def _use(folder: Path, predictor: Predictor) -> str:
-    path, width = f"checkpoints/{folder.name}", predictor.model.encoder.width
+    path = f"checkpoints/{folder.name}" if folder.resolve().parent.name == "checkpoints" else folder.name
+    width = predictor.model.encoder.width
     pairs = any(task.n_texts == 2 and task.labels for task in predictor.tasks)
     answers = [
         'found = model.analyze(["Oslo wins the cup."])[0]  # every task of one text, one pass',
