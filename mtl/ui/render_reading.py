@@ -59,7 +59,7 @@ def length_cost(found: LengthCost, short: float, whole: float) -> str:
     facts = (
         ("of the ten nearest sentences stay", found.kept, f"{found.kept:.0%}"),
         (
-            f"agreement with their scores (in full: {found.spearman_in_full:.3f})",
+            f"agreement with the pairs' scores (in full: {found.spearman_in_full:.3f})",
             found.spearman,
             f"{found.spearman:.3f}",
         ),
